@@ -1,0 +1,1 @@
+//! scalectl: from an empty folder to a service that provably scales.

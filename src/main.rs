@@ -1,0 +1,3 @@
+//! The `scalectl` binary.
+
+fn main() {}
