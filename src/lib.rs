@@ -1,1 +1,31 @@
-//! scalectl: from an empty folder to a service that provably scales.
+//! scalectl: from an empty folder to a service that provably scales, with one binary.
+//!
+//! # Map of the code
+//!
+//! | module | what it holds | may use |
+//! | --- | --- | --- |
+//! | [`error`] | the failure that a person reads: what, where, why, what to do, exit code | nothing |
+//! | [`units`] | names, durations, percentages, sizes and rates as domain types | nothing |
+//! | [`bench`] | the load generator: schedule, target, sample, recorder, summary | `units` |
+//! | [`report`] | a bench summary in, bytes of a format out | `bench`, `units` |
+//! | [`backing`] | the catalog of backing services, one entry each | `units` |
+//! | [`stack`] | `scalectl.toml`: parse, overlay, interpolate, validate, schema | `backing`, `bench` (its request types), `units` |
+//! | [`scaffold`] | project templates: catalog, answers, rendering | `units`, `stack` (names) |
+//! | [`engine`] | desired and observed state, their diff, the plan and its execution; `engine::local` runs processes | `stack`, `backing` |
+//! | [`ui`] | progress and tables on stderr, from engine events and bench snapshots | everything above |
+//! | [`cli`] | one file per verb: flags in, a domain call, a printer out | everything; nobody imports it |
+//!
+//! The rule behind the table: decide purely, act elsewhere. `stack`, `backing`, `engine::diff` and the types of
+//! `bench` do no I/O; the executor and the transports hold no decisions.
+#![deny(unsafe_code)]
+
+pub mod backing;
+pub mod bench;
+pub mod cli;
+pub mod engine;
+pub mod error;
+pub mod report;
+pub mod scaffold;
+pub mod stack;
+pub mod ui;
+pub mod units;

@@ -1,0 +1,167 @@
+//! The command line: one file per verb. A verb parses, calls the domain and prints.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::Exit;
+use crate::units::Name;
+
+mod bench;
+mod check;
+mod completions;
+mod config;
+mod demo;
+mod doctor;
+mod down;
+mod exec;
+mod logs;
+mod man;
+mod new;
+mod report;
+mod restart;
+mod run;
+mod scale;
+mod schema;
+mod start;
+mod status;
+mod stop;
+mod supervise;
+mod up;
+mod url;
+
+/// From an empty folder to a service that provably scales.
+#[derive(Debug, Parser)]
+#[command(name = "scalectl", version, propagate_version = true, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// Flags that every command takes.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// Print results as JSON on stdout
+    #[arg(long, global = true, env = "SCALECTL_JSON")]
+    pub json: bool,
+    /// Print no progress, only results and errors
+    #[arg(short, long, global = true, env = "SCALECTL_QUIET")]
+    pub quiet: bool,
+    /// Say more (repeat for more still)
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// When to use colours
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "SCALECTL_COLOR")]
+    pub color: ColorWhen,
+    /// Folder of the project
+    #[arg(
+        short = 'C',
+        long = "directory",
+        global = true,
+        value_name = "DIR",
+        default_value = ".",
+        env = "SCALECTL_DIRECTORY",
+        hide_default_value = true
+    )]
+    pub directory: PathBuf,
+    /// Name of the project instead of the file's
+    #[arg(short, long, global = true, value_name = "NAME", env = "SCALECTL_PROJECT_NAME")]
+    pub project: Option<Name>,
+    /// Stack file; repeat to lay later ones over earlier ones [default: scalectl.toml]
+    #[arg(short, long = "file", global = true, value_name = "FILE", env = "SCALECTL_FILE", value_delimiter = ',')]
+    pub files: Vec<PathBuf>,
+}
+
+/// When output is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Render a new project from a template
+    New(new::Args),
+    /// Validate scalectl.toml and everything it points to, without starting anything
+    Check(check::Args),
+    /// Print the resolved stack with its secrets masked
+    Config(config::Args),
+    /// Print the JSON Schema of scalectl.toml
+    Schema(schema::Args),
+    /// Bring the stack up, or what changed of it
+    Up(up::Args),
+    /// Stop and remove what `up` made; volumes stay
+    Down(down::Args),
+    /// Show services, replicas and their health
+    #[command(visible_alias = "ps")]
+    Status(status::Args),
+    /// Show the logs of all replicas, merged by time
+    Logs(logs::Args),
+    /// Change the number of replicas until the next `up`
+    Scale(scale::Args),
+    /// Replace replicas one at a time
+    Restart(restart::Args),
+    /// Stop services without removing them
+    Stop(stop::Args),
+    /// Start stopped services
+    Start(start::Args),
+    /// Run a command in the environment of a running service
+    Exec(exec::Args),
+    /// Run a job, or a command in the environment of a service
+    Run(run::Args),
+    /// Print the address of a service or backing service
+    Url(url::Args),
+    /// Load a URL or a service, and report latencies
+    Bench(bench::Args),
+    /// Render any report from the JSON of a bench
+    Report(report::Args),
+    /// new + up + seed + bench + report in one go, in a scratch folder
+    Demo(demo::Args),
+    /// Check what the commands need on this machine
+    Doctor(doctor::Args),
+    /// Print a shell completion script
+    Completions(completions::Args),
+    /// Print or write the manual pages
+    Man(man::Args),
+    /// Own the processes of one project (started by `up`)
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+}
+
+/// Parses the process's arguments, runs the verb, and says how it ended.
+pub fn run(cli: Cli) -> Result<Exit> {
+    let global = &cli.global;
+    match cli.verb {
+        Verb::New(args) => args.run(global),
+        Verb::Check(args) => args.run(global),
+        Verb::Config(args) => args.run(global),
+        Verb::Schema(args) => args.run(global),
+        Verb::Up(args) => args.run(global),
+        Verb::Down(args) => args.run(global),
+        Verb::Status(args) => args.run(global),
+        Verb::Logs(args) => args.run(global),
+        Verb::Scale(args) => args.run(global),
+        Verb::Restart(args) => args.run(global),
+        Verb::Stop(args) => args.run(global),
+        Verb::Start(args) => args.run(global),
+        Verb::Exec(args) => args.run(global),
+        Verb::Run(args) => args.run(global),
+        Verb::Url(args) => args.run(global),
+        Verb::Bench(args) => args.run(global),
+        Verb::Report(args) => args.run(global),
+        Verb::Demo(args) => args.run(global),
+        Verb::Doctor(args) => args.run(global),
+        Verb::Completions(args) => args.run(global),
+        Verb::Man(args) => args.run(global),
+        Verb::Supervise(args) => args.run(global),
+    }
+}

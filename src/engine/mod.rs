@@ -1,0 +1,1 @@
+//! Engines: desired and observed state, their difference, the plan and its execution.

@@ -1,0 +1,1 @@
+//! Report formats: a bench summary in, bytes out.

@@ -1,0 +1,1 @@
+//! Project templates: catalog, answers, rendering.

@@ -1,0 +1,5 @@
+//! `scalectl.toml`: parse, overlay, interpolate, validate.
+
+mod model;
+
+pub use model::*;

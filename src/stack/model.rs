@@ -1,0 +1,309 @@
+//! The types of `scalectl.toml`: what people write, and what every command reads.
+//!
+//! They are at once the file's parser, its JSON Schema (`scalectl schema`) and the resolved model: `super::load`
+//! interpolates, overlays and validates, and only a valid [`Stack`] leaves it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::bench::Workload;
+use crate::units::{Bytes, Cpu, Name, Percent, TimeSpan};
+
+/// A stack: services, jobs, the backing services they use, the balancer in front of them and the load to test them
+/// with.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Stack {
+    /// Folder of the (first) file, canonical; every relative path in the file starts there.
+    #[serde(skip)]
+    pub root: PathBuf,
+    /// What this project is called and where it came from.
+    pub project: Project,
+    /// Long-running processes of the project's own code, by name.
+    #[serde(default)]
+    pub services: BTreeMap<Name, Service>,
+    /// Processes that end: migrations, seeds, clean-ups.
+    #[serde(default)]
+    pub jobs: BTreeMap<Name, Job>,
+    /// The load balancer in front of one service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub balancer: Option<Balancer>,
+    /// Databases, caches, queues and monitoring that the services use; defaults come from the catalog.
+    #[serde(default)]
+    pub backing: BTreeMap<Name, Backing>,
+    /// Service level objectives that `bench` holds its results against.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slo: Option<Slo>,
+    /// Workloads for `scalectl bench`, by name; `default` is used when none is named.
+    #[serde(default)]
+    pub bench: BTreeMap<Name, Workload>,
+}
+
+/// What the project is called, and the template and answers that it was rendered from.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Project {
+    /// Name of the project: it labels everything that runs.
+    pub name: Name,
+    /// The template that `scalectl new` rendered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// The optional parts that were chosen when the template was rendered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<Vec<String>>,
+}
+
+/// How a service's program is prepared on the local engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Runtime {
+    /// A virtual environment from `requirements.lock`.
+    Python,
+    /// `node_modules` from the lock file.
+    Node,
+    /// A release build by cargo.
+    Rust,
+    /// The command runs as it is.
+    None,
+}
+
+/// A long-running process of the project's own code, in one or more replicas.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Service {
+    /// Folder with the source and its Dockerfile. Either this or `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub build: Option<PathBuf>,
+    /// A ready image. Either this or `build`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// How the local engine prepares the program's environment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// Program and arguments. The local engine needs it; elsewhere it overrides the image's command.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Vec<String>>,
+    /// Port that the program listens on (it is told by the variable PORT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// Number of replicas, 1 to 1000.
+    #[serde(default = "one_replica")]
+    pub replicas: Replicas,
+    /// Path of the liveness check: consults nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<String>,
+    /// Path of the readiness check: checks what the service needs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+    /// Backing services or other services whose addresses this one is given.
+    #[serde(default)]
+    pub uses: Vec<Name>,
+    /// Environment variables; `${VAR}` comes from `.env` or the environment.
+    #[serde(default)]
+    pub env: BTreeMap<String, EnvValue>,
+    /// How the service is given its secrets.
+    #[serde(default)]
+    pub secrets: SecretDelivery,
+    /// Processor and memory limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Horizontal autoscaling; Kubernetes only, the other engines ignore it and say so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscale: Option<Autoscale>,
+    /// How long a replica may take from SIGTERM to its end before it is killed.
+    #[serde(default = "default_stop_timeout")]
+    pub stop_timeout: TimeSpan,
+}
+
+/// How a service is given its secrets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretDelivery {
+    /// As files: the variable `NAME_FILE` holds a path.
+    #[default]
+    Files,
+    /// As plain environment variables, for programs that read no files.
+    Env,
+}
+
+/// The value of an environment variable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(from = "String", into = "String")]
+#[schemars(with = "String")]
+pub struct EnvValue {
+    /// The text; after loading, `${VAR}` is replaced.
+    pub text: String,
+    /// Whether the text holds a secret: then it is masked in output and delivered as [`SecretDelivery`] says.
+    pub secret: bool,
+}
+
+impl From<String> for EnvValue {
+    fn from(text: String) -> Self {
+        Self { text, secret: false }
+    }
+}
+
+impl From<EnvValue> for String {
+    fn from(value: EnvValue) -> Self {
+        if value.secret { "********".to_owned() } else { value.text }
+    }
+}
+
+/// A TCP port, 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Port(#[schemars(range(min = 1, max = 65535))] pub u16);
+
+impl TryFrom<i64> for Port {
+    type Error = String;
+    fn try_from(number: i64) -> Result<Self, String> {
+        u16::try_from(number)
+            .ok()
+            .filter(|port| *port > 0)
+            .map(Self)
+            .ok_or_else(|| format!("expected a number from 1 to 65535, found {number}"))
+    }
+}
+
+impl From<Port> for i64 {
+    fn from(port: Port) -> Self {
+        Self::from(port.0)
+    }
+}
+
+/// A number of replicas, 1 to 1000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "i64", into = "i64")]
+pub struct Replicas(#[schemars(range(min = 1, max = 1000))] pub u16);
+
+impl Replicas {
+    /// The most replicas a service may have on one machine or cluster described by one file.
+    pub const MAX: u16 = 1000;
+}
+
+impl TryFrom<i64> for Replicas {
+    type Error = String;
+    fn try_from(number: i64) -> Result<Self, String> {
+        u16::try_from(number)
+            .ok()
+            .filter(|n| (1..=Self::MAX).contains(n))
+            .map(Self)
+            .ok_or_else(|| format!("expected a number from 1 to {}, found {number}", Self::MAX))
+    }
+}
+
+impl From<Replicas> for i64 {
+    fn from(replicas: Replicas) -> Self {
+        Self::from(replicas.0)
+    }
+}
+
+fn one_replica() -> Replicas {
+    Replicas(1)
+}
+
+fn default_stop_timeout() -> TimeSpan {
+    TimeSpan::seconds(30)
+}
+
+/// Processor and memory limits of one replica.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Resources {
+    /// Processor share, such as `"250m"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu: Option<Cpu>,
+    /// Memory, such as `"256Mi"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Bytes>,
+}
+
+/// Horizontal autoscaling on processor use.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Autoscale {
+    /// Fewest replicas.
+    pub min: Replicas,
+    /// Most replicas.
+    pub max: Replicas,
+    /// Target processor use in percent of the request.
+    pub cpu: u8,
+}
+
+/// A process that ends.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Job {
+    /// The service whose source, environment and addresses the job has.
+    pub service: Name,
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// Services that start only after this job ended well. Without it the job runs only by `scalectl run`.
+    #[serde(default)]
+    pub before: Vec<Name>,
+}
+
+/// The load balancer in front of one service.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Balancer {
+    /// The service whose replicas it balances.
+    pub service: Name,
+    /// Port it listens on.
+    pub port: Port,
+    /// How long a replica that leaves may take to finish its requests.
+    #[serde(default = "default_drain")]
+    pub drain: TimeSpan,
+}
+
+fn default_drain() -> TimeSpan {
+    TimeSpan::seconds(30)
+}
+
+/// A backing service: what is not written here comes from the catalog.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Backing {
+    /// Entry of the catalog; the section's own name unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<Name>,
+    /// Image instead of the catalog's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Port inside its network instead of the catalog's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<Port>,
+    /// Additional environment variables.
+    #[serde(default)]
+    pub env: BTreeMap<String, EnvValue>,
+    /// Most connections that a database accepts, for the connection budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+    /// Processor and memory limits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+}
+
+/// Service level objectives.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Slo {
+    /// Upper limit of the median response time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p50: Option<TimeSpan>,
+    /// Upper limit of the 95th percentile of the response time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95: Option<TimeSpan>,
+    /// Upper limit of the 99th percentile of the response time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99: Option<TimeSpan>,
+    /// Upper limit of the 99.9th percentile of the response time.
+    #[serde(default, rename = "p99.9", skip_serializing_if = "Option::is_none")]
+    pub p999: Option<TimeSpan>,
+    /// Upper limit of the share of requests that did not end well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errors: Option<Percent>,
+}
