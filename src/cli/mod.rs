@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::error::Exit;
+use crate::error::{Exit, Failure};
+use crate::stack::{self, Source, Stack};
 use crate::units::Name;
 
 mod bench;
@@ -74,6 +75,22 @@ pub struct Global {
     /// Stack file; repeat to lay later ones over earlier ones [default: scalectl.toml]
     #[arg(short, long = "file", global = true, value_name = "FILE", env = "SCALECTL_FILE", value_delimiter = ',')]
     pub files: Vec<PathBuf>,
+}
+
+impl Global {
+    /// Where the stack is described.
+    pub fn source(&self) -> Source {
+        Source { directory: self.directory.clone(), files: self.files.clone(), project: self.project.clone() }
+    }
+
+    /// Loads the stack.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with its files, as one failure with exit code 2.
+    pub fn stack(&self) -> Result<Stack, Failure> {
+        stack::load(&self.source()).map_err(Failure::from)
+    }
 }
 
 /// When output is coloured.

@@ -4,10 +4,16 @@
 //! interpolates, overlays and validates, and only a valid [`Stack`] leaves it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::assemble::Places;
+use super::path::KeyPath;
+use super::secret::MASK;
+use super::variables::Variables;
 
 use crate::bench::Workload;
 use crate::units::{Bytes, Cpu, Name, Percent, TimeSpan};
@@ -20,6 +26,15 @@ pub struct Stack {
     /// Folder of the (first) file, canonical; every relative path in the file starts there.
     #[serde(skip)]
     pub root: PathBuf,
+    /// `.env` and the environment that the file was interpolated from.
+    #[serde(skip)]
+    pub(super) variables: Variables,
+    /// Texts outside of `env` that hold a secret, such as an argument of a command.
+    #[serde(skip)]
+    pub(super) secret_paths: Vec<KeyPath>,
+    /// Where the sections stand in the files, for later messages.
+    #[serde(skip)]
+    pub(super) places: Places,
     /// What this project is called and where it came from.
     pub project: Project,
     /// Long-running processes of the project's own code, by name.
@@ -130,7 +145,7 @@ pub enum SecretDelivery {
 }
 
 /// The value of an environment variable.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "String", into = "String")]
 #[schemars(with = "String")]
 pub struct EnvValue {
@@ -138,6 +153,14 @@ pub struct EnvValue {
     pub text: String,
     /// Whether the text holds a secret: then it is masked in output and delivered as [`SecretDelivery`] says.
     pub secret: bool,
+}
+
+impl fmt::Debug for EnvValue {
+    /// A secret is masked here too: debug output ends up in logs and test failures.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = if self.secret { MASK } else { &self.text };
+        write!(f, "{text:?}")
+    }
 }
 
 impl From<String> for EnvValue {
@@ -148,58 +171,75 @@ impl From<String> for EnvValue {
 
 impl From<EnvValue> for String {
     fn from(value: EnvValue) -> Self {
-        if value.secret { "********".to_owned() } else { value.text }
+        if value.secret { MASK.to_owned() } else { value.text }
     }
+}
+
+/// Serde and JSON Schema for a whole number from 1 to `$max`; a text may stand for it where `${VAR}` is replaced.
+macro_rules! counted {
+    ($type:ident, $max:expr, $expected:expr) => {
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_u16(self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                struct Visitor;
+                impl de::Visitor<'_> for Visitor {
+                    type Value = $type;
+                    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                        f.write_str($expected)
+                    }
+                    fn visit_i64<E: de::Error>(self, number: i64) -> Result<$type, E> {
+                        u16::try_from(number)
+                            .ok()
+                            .filter(|number| (1..=$max).contains(number))
+                            .map($type)
+                            .ok_or_else(|| E::invalid_value(de::Unexpected::Signed(number), &self))
+                    }
+                    fn visit_u64<E: de::Error>(self, number: u64) -> Result<$type, E> {
+                        self.visit_i64(i64::try_from(number).unwrap_or(i64::MAX))
+                    }
+                }
+                deserializer.deserialize_i64(Visitor)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "description": $expected,
+                    "anyOf": [
+                        { "type": "integer", "minimum": 1, "maximum": $max },
+                        { "type": "string", "pattern": r"\$\{" },
+                    ],
+                })
+            }
+        }
+    };
 }
 
 /// A TCP port, 1 to 65535.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "i64", into = "i64")]
-pub struct Port(#[schemars(range(min = 1, max = 65535))] pub u16);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port(pub u16);
 
-impl TryFrom<i64> for Port {
-    type Error = String;
-    fn try_from(number: i64) -> Result<Self, String> {
-        u16::try_from(number)
-            .ok()
-            .filter(|port| *port > 0)
-            .map(Self)
-            .ok_or_else(|| format!("expected a number from 1 to 65535, found {number}"))
-    }
-}
-
-impl From<Port> for i64 {
-    fn from(port: Port) -> Self {
-        Self::from(port.0)
-    }
-}
+counted!(Port, u16::MAX, "a number from 1 to 65535");
 
 /// A number of replicas, 1 to 1000.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "i64", into = "i64")]
-pub struct Replicas(#[schemars(range(min = 1, max = 1000))] pub u16);
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Replicas(pub u16);
 
 impl Replicas {
     /// The most replicas a service may have on one machine or cluster described by one file.
     pub const MAX: u16 = 1000;
 }
 
-impl TryFrom<i64> for Replicas {
-    type Error = String;
-    fn try_from(number: i64) -> Result<Self, String> {
-        u16::try_from(number)
-            .ok()
-            .filter(|n| (1..=Self::MAX).contains(n))
-            .map(Self)
-            .ok_or_else(|| format!("expected a number from 1 to {}, found {number}", Self::MAX))
-    }
-}
-
-impl From<Replicas> for i64 {
-    fn from(replicas: Replicas) -> Self {
-        Self::from(replicas.0)
-    }
-}
+counted!(Replicas, Replicas::MAX, "a number from 1 to 1000");
 
 fn one_replica() -> Replicas {
     Replicas(1)
