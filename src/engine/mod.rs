@@ -1,1 +1,3 @@
 //! Engines: desired and observed state, their difference, the plan and its execution.
+
+pub mod local;
