@@ -1,1 +1,0 @@
-//! The balancer on real sockets.
