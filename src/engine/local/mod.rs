@@ -2,3 +2,4 @@
 //! that asks whether they are ready.
 
 pub mod balancer;
+pub mod probe;

@@ -201,3 +201,31 @@ pub(super) async fn reap(core: Arc<Core>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The member closes while the runtime does not run: only the kernel knows, and `Checked` asks it.
+    #[tokio::test]
+    async fn a_close_that_nobody_has_noticed_is_found_by_the_check() {
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let balancer = super::super::Balancer::bind(super::super::Config::new(vec![([127, 0, 0, 1], 0).into()]));
+        let core = balancer.await.unwrap().core;
+        core.members.add("a", listener.local_addr().unwrap());
+        let slot = core.members.find("a").unwrap();
+        let connection = connection(&core, &slot, Choice::Any).await.unwrap();
+        let (member, _) = listener.accept().unwrap();
+        while !connection.sender.is_ready() {
+            tokio::task::yield_now().await;
+        }
+        slot.pool.put(connection);
+        drop(member);
+        let stale = slot.pool.take(core.config.idle).expect("its task has not seen the close");
+        assert!(stale.is_stale());
+        slot.pool.put(stale);
+        let fresh = super::connection(&core, &slot, Choice::Checked).await.unwrap();
+        assert!(!fresh.reused && !fresh.is_stale());
+        assert_eq!(slot.pool.len(), 0);
+    }
+}
