@@ -98,9 +98,7 @@ class Relay:
         outcomes = await asyncio.gather(
             *(_publish_one(channel, row) for row in rows), return_exceptions=True
         )
-        confirmed = [
-            row.id for row, outcome in zip(rows, outcomes, strict=True) if outcome is None
-        ]
+        confirmed = [row.id for row, outcome in zip(rows, outcomes, strict=True) if outcome is None]
         if confirmed:
             async with self._database.write() as session:
                 await outbox.settle(session, confirmed)
@@ -238,9 +236,7 @@ async def _forever(
 async def _connection(url: str, name: str) -> "AsyncIterator[AbstractConnection]":
     import aio_pika  # noqa: PLC0415  # a driver is imported when its URL asks for it
 
-    connection = await aio_pika.connect(
-        url, timeout=5, client_properties={"connection_name": name}
-    )
+    connection = await aio_pika.connect(url, timeout=5, client_properties={"connection_name": name})
     try:
         yield connection
     finally:

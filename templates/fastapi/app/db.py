@@ -11,9 +11,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, Insert, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
 SQLITE_BUSY_TIMEOUT = 30.0
@@ -165,3 +166,14 @@ def _begin_immediate(connection: Connection) -> None:
     # another wrote in between, whatever the timeout; one that asks for the lock first waits.
     connection.exec_driver_sql("BEGIN IMMEDIATE")
 
+
+def insert_or_ignore(session: AsyncSession, table: type[DeclarativeBase]) -> Insert:
+    """INSERT ... ON CONFLICT DO NOTHING, in the dialect of the session's database."""
+    # A dialect is imported when its database is in use, like its driver.
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects import postgresql  # noqa: PLC0415
+
+        return postgresql.insert(table).on_conflict_do_nothing()
+    from sqlalchemy.dialects import sqlite  # noqa: PLC0415
+
+    return sqlite.insert(table).on_conflict_do_nothing()

@@ -1,8 +1,8 @@
 """What the worker does with one message: the row in `sent_emails` is the e-mail."""
 
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from app.db import insert_or_ignore
 from app.models import SentEmail, utc_now
 from app.outbox import WELCOME_EMAIL, Message
 
@@ -18,17 +18,11 @@ async def deliver(session: AsyncSession, message: Message) -> bool:
     """
     if message.kind != WELCOME_EMAIL:
         raise PoisonMessage(f"unknown kind of message: {message.kind}")
-    insert = postgresql.insert if session.get_bind().dialect.name == "postgresql" else sqlite.insert
-    statement = (
-        insert(SentEmail)
-        .values(
-            message_id=message.message_id,
-            user_id=message.user_id,
-            recipient=message.recipient,
-            subject=f"Welcome, {message.name}!"[:200],
-            sent_at=utc_now(),
-        )
-        .on_conflict_do_nothing(index_elements=[SentEmail.message_id])
-        .returning(SentEmail.message_id)
+    statement = insert_or_ignore(session, SentEmail).values(
+        message_id=message.message_id,
+        user_id=message.user_id,
+        recipient=message.recipient,
+        subject=f"Welcome, {message.name}!"[:200],
+        sent_at=utc_now(),
     )
-    return await session.scalar(statement) is not None
+    return await session.scalar(statement.returning(SentEmail.message_id)) is not None

@@ -93,7 +93,7 @@ def _add_exception_handlers(app: FastAPI) -> None:
     async def overloaded(_request: Request, _error: Exception) -> Response:
         return problems.overloaded()
 
-    async def database_error(request: Request, error: Exception) -> Response:
+    async def database_error(_request: Request, error: Exception) -> Response:
         return problems.unavailable(error)
 
     app.add_exception_handler(HTTPException, problems.http_exception)

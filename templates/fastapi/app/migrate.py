@@ -116,19 +116,16 @@ async def _current_postgres(database_url: str) -> str | None:
 
 def with_connection(database_url: str, work: "Callable[[Connection], None]") -> None:
     """Call `work` in a transaction that holds the migration lock."""
-    from app.db import parse_url  # noqa: PLC0415  # see the module's comment
-
-    url = parse_url(database_url)
-    if url.get_backend_name() == "sqlite":
-        from app.db import prepare_sqlite_file  # noqa: PLC0415
-
-        _with_sqlite(str(prepare_sqlite_file(url)), work)
+    if database_url.startswith("sqlite"):
+        path = _sqlite_path(database_url)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _with_sqlite(path, work)
     else:
         asyncio.run(_with_postgres(database_url, work))
 
 
-def _with_sqlite(path: str, work: "Callable[[Connection], None]") -> None:
-    from sqlalchemy import URL, create_engine, event  # noqa: PLC0415
+def _with_sqlite(path: Path, work: "Callable[[Connection], None]") -> None:
+    from sqlalchemy import URL, create_engine, event  # noqa: PLC0415  # see the module's comment
 
     def wal(connection: sqlite3.Connection, _entry: object) -> None:
         connection.isolation_level = None
@@ -136,7 +133,7 @@ def _with_sqlite(path: str, work: "Callable[[Connection], None]") -> None:
         _patiently(lambda: connection.execute("PRAGMA journal_mode = WAL"))
 
     engine = create_engine(
-        URL.create("sqlite", database=path), connect_args={"timeout": DATABASE_PATIENCE}
+        URL.create("sqlite", database=str(path)), connect_args={"timeout": DATABASE_PATIENCE}
     )
     event.listen(engine, "connect", wal)
     event.listen(engine, "begin", lambda c: c.exec_driver_sql("BEGIN EXCLUSIVE"))

@@ -8,11 +8,11 @@ does twice is caught by the message id.
 """
 
 import json
-from uuid import uuid4
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Self
+from uuid import uuid4
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -160,8 +160,6 @@ async def backlog(database: Database) -> Backlog:
                 select(func.count(), func.min(OutboxMessage.created_at)).where(_open())
             )
         ).one()
-        dead = await session.scalar(
-            select(func.count()).where(OutboxMessage.dead_at.is_not(None))
-        )
+        dead = await session.scalar(select(func.count()).where(OutboxMessage.dead_at.is_not(None)))
     age = (utc_now() - oldest).total_seconds() if oldest else 0.0
     return Backlog(open=count, dead=dead or 0, oldest_seconds=max(age, 0.0))

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import insert, text
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from app.db import Database
+from app.db import Database, insert_or_ignore
 from app.logging import configure
 from app.models import Post, User, utc_now
 from app.settings import Settings, SettingsError
@@ -27,7 +26,17 @@ CHUNK = 1000
 POSTS_PER_USER = 2
 
 _FIRST = ("Ada", "Alan", "Barbara", "Dennis", "Edsger", "Frances", "Grace", "Ken", "Leslie", "Tony")
-_LAST = ("Allen", "Dijkstra", "Hoare", "Hopper", "Lamport", "Liskov", "Lovelace", "Ritchie", "Turing")
+_LAST = (
+    "Allen",
+    "Dijkstra",
+    "Hoare",
+    "Hopper",
+    "Lamport",
+    "Liskov",
+    "Lovelace",
+    "Ritchie",
+    "Turing",
+)
 
 
 def _user(number: int) -> dict[str, Any]:
@@ -68,8 +77,7 @@ async def seed(database: Database, users: int) -> int:
 
 
 async def _insert_missing(session: AsyncSession, rows: list[dict[str, Any]]) -> list[int]:
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    statement = dialect.insert(User).values(rows).on_conflict_do_nothing().returning(User.id)
+    statement = insert_or_ignore(session, User).values(rows).returning(User.id)
     return list((await session.scalars(statement)).all())
 
 

@@ -35,7 +35,7 @@ class Settings(BaseModel):
     amqp_url: str | None = None
 
     db_pool_size: Positive = 10
-    """Connections per process. (replicas + 1) × pool + workers + 1 must fit the database."""
+    """Connections per process. (replicas + 1) * pool + workers + 1 must fit the database."""
     cache_ttl_seconds: Positive = 300
     max_concurrency: Positive = 1000
     """Requests in flight per replica; beyond it the answer is 503 with Retry-After."""

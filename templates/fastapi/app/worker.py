@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
@@ -80,7 +80,7 @@ class OutboxConsumer:
                 await self._handle_alone(row)
         return len(rows)
 
-    async def _handle(self, rows: list[OutboxMessage]) -> None:
+    async def _handle(self, rows: Sequence[OutboxMessage]) -> None:
         # Sent and settled in one transaction: there is no instant at which only one is true.
         async with self._database.write() as session:
             sent = [await mailer.deliver(session, Message.from_json(row.payload)) for row in rows]
@@ -179,9 +179,7 @@ def main() -> int:
     )
     app = create_app(settings)
     own_health = app.state.health
-    wrapped = RequestMiddleware(
-        app, health=own_health, max_concurrency=settings.max_concurrency
-    )
+    wrapped = RequestMiddleware(app, health=own_health, max_concurrency=settings.max_concurrency)
     serve(wrapped, settings, own_health)
     return 0
 

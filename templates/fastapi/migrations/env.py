@@ -5,17 +5,16 @@ opens one.
 """
 
 from alembic import context
-from sqlalchemy import Connection
+from sqlalchemy import Connection, MetaData
 
 from app import migrate
-from app.models import Base
 from app.settings import Settings
 
 
-def run(connection: Connection) -> None:
+def run(connection: Connection, metadata: MetaData | None = None) -> None:
     context.configure(
         connection=connection,
-        target_metadata=Base.metadata,
+        target_metadata=metadata,
         # SQLite alters a table by copying it.
         render_as_batch=connection.dialect.name == "sqlite",
         compare_type=True,
@@ -26,6 +25,9 @@ def run(connection: Connection) -> None:
 
 handed_over = context.config.attributes.get("connection")
 if handed_over is None:
-    migrate.with_connection(Settings.load().database_url, run)
+    # The models are needed to compare with, not to migrate.
+    from app.models import Base
+
+    migrate.with_connection(Settings.load().database_url, lambda c: run(c, Base.metadata))
 else:
     run(handed_over)

@@ -47,9 +47,7 @@ async def read_user(user_id: Id, services: ServicesDep) -> Response:
     return _response(body)
 
 
-@router.get(
-    "", response_model=Page[UserOut] | Page[UserWithPosts], responses=responses(422, 503)
-)
+@router.get("", response_model=Page[UserOut] | Page[UserWithPosts], responses=responses(422, 503))
 async def list_users(
     services: ServicesDep,
     limit: Limit = 50,

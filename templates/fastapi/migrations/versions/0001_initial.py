@@ -17,8 +17,7 @@ OPEN = sa.text("done_at IS NULL AND dead_at IS NULL")
 # On SQLite each replica caches in its own memory. `PRAGMA data_version` tells it *that* another
 # connection has written; this log tells *which* users changed. Triggers keep it, so that a
 # change made by hand in the sqlite3 shell is seen too. A replica that finds a gap between the
-# last change it knows and the oldest one kept drops its whole cache.
-CHANGES_KEPT = 10_000
+# last change it knows and the oldest of the 10,000 kept drops its whole cache.
 
 
 def upgrade() -> None:
@@ -92,9 +91,9 @@ def _log_changes_of_users() -> None:
     # whenever anything was written.
     for event in ("UPDATE", "DELETE"):
         op.execute(
-            f"CREATE TRIGGER users_log_{event.lower()} AFTER {event} ON users BEGIN"
+            f"CREATE TRIGGER users_log_{event.lower()} AFTER {event} ON users BEGIN"  # noqa: S608  # constants
             " INSERT INTO user_changes (user_id) VALUES (old.id);"
-            f" DELETE FROM user_changes WHERE version <= last_insert_rowid() - {CHANGES_KEPT};"
+            " DELETE FROM user_changes WHERE version <= last_insert_rowid() - 10000;"
             " END"
         )
 
