@@ -24,6 +24,7 @@ pub mod bench;
 pub mod cli;
 pub mod engine;
 pub mod error;
+pub mod ports;
 pub mod report;
 pub mod scaffold;
 pub mod stack;

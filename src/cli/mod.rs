@@ -26,6 +26,7 @@ mod restart;
 mod run;
 mod scale;
 mod schema;
+mod session;
 mod start;
 mod status;
 mod stdout;
@@ -83,6 +84,13 @@ impl Global {
     /// Where the stack is described.
     pub fn source(&self) -> Source {
         Source { directory: self.directory.clone(), files: self.files.clone(), project: self.project.clone() }
+    }
+
+    /// Tells something on stderr, unless told to be quiet.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            anstream::eprintln!("{text}");
+        }
     }
 
     /// Loads the stack.

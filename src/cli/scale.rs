@@ -9,7 +9,7 @@ use super::{Global, up};
 use crate::engine::Intent;
 use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
-use crate::stack::{self, Replicas, Source};
+use crate::stack::{self, Replicas};
 use crate::units::{Name, TimeSpan};
 
 /// `api=5`.
@@ -26,7 +26,10 @@ impl FromStr for Target {
         let wrong = || format!("expected SERVICE=NUMBER like api=5, found \"{text}\"");
         let (service, number) = text.split_once('=').ok_or_else(wrong)?;
         let number: i64 = number.parse().map_err(|_| wrong())?;
-        Ok(Self { service: service.parse().map_err(|_| wrong())?, replicas: Replicas::try_from(number)? })
+        let replicas = u16::try_from(number).ok().filter(|n| (1..=Replicas::MAX).contains(n)).ok_or_else(|| {
+            format!("expected a number of replicas from 1 to {}, found {number}", Replicas::MAX)
+        })?;
+        Ok(Self { service: service.parse().map_err(|_| wrong())?, replicas: Replicas(replicas) })
     }
 }
 
@@ -78,7 +81,7 @@ impl Args {
         let plan = session.apply(&intent).await?;
         if self.save {
             for target in &self.targets {
-                stack::save_replicas(&Source::from(global), &target.service, target.replicas).map_err(Failure::from)?;
+                stack::save_replicas(&global.source(), &target.service, target.replicas).map_err(Failure::from)?;
             }
             session.say("saved to scalectl.toml");
         } else if !plan.is_empty() {

@@ -7,9 +7,10 @@ use anyhow::{Context as _, Result};
 
 use super::Global;
 use crate::engine::local::{Local, Options};
-use crate::engine::{Action, Desired, Engine, Identity, Intent, Lock, Observed, Plan, diff, execute, ports};
+use crate::engine::{Action, Desired, Engine, Identity, Intent, Lock, Observed, Plan, diff, execute, ground};
 use crate::error::Failure;
-use crate::stack::{self, Source, Stack};
+use crate::ports;
+use crate::stack::{self, Stack};
 use crate::ui::PlanProgress;
 
 /// How long a command waits for another one that works on the same project.
@@ -58,7 +59,7 @@ impl<'g> Session<'g> {
     ///
     /// When the stack is invalid, or the engine cannot run it.
     pub fn open(global: &'g Global, options: Options) -> Result<Self> {
-        let stack = stack::load(&Source::from(global)).map_err(Failure::from)?;
+        let stack = global.stack()?;
         let (local, desired) = Local::of(&stack, options)?;
         Ok(Self { global, stack, local, desired })
     }
@@ -102,6 +103,17 @@ impl<'g> Session<'g> {
         Ok(plan)
     }
 
+    /// Prepares what a process needs that runs beside the stack: its environment and its volumes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be prepared.
+    pub async fn ground(&self) -> Result<()> {
+        let _lock = self.lock().await?;
+        let plan = ground(&self.desired, &self.local.observe().await?);
+        self.carry_out(&plan).await
+    }
+
     /// Tells something on stderr, unless told to be quiet.
     pub fn say(&self, text: &str) {
         self.global.say(text);
@@ -124,7 +136,8 @@ impl<'g> Session<'g> {
 /// When another command holds it and does not end.
 pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
     let waiting = |holder: &str| global.say(&format!("waiting for another command: {holder}"));
-    let lock = Lock::acquire(&local.places().lock(), LOCK_PATIENCE, waiting);
+    let path = local.places().lock();
+    let lock = Lock::acquire(&path, LOCK_PATIENCE, waiting);
     tokio::select! {
         lock = lock => Ok(lock.map_err(Failure::from)?),
         () = interrupted() => Err(Failure::interrupted("interrupted while waiting for another command").into()),
@@ -139,12 +152,24 @@ pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
 pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()> {
     for step in plan.steps() {
         if let Action::StartBalancer { port, .. } = &step.action {
-            ports::require_free(*port)?;
+            require_free(*port)?;
         }
     }
     let progress = PlanProgress::new(plan.steps().len(), global.quiet, global.verbose > 0);
     execute(local, plan, &progress, interrupted()).await?;
     Ok(())
+}
+
+/// Refuses a port that somebody listens on, and says who.
+fn require_free(port: u16) -> Result<(), Failure> {
+    if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
+        return Ok(());
+    }
+    let failure = match ports::holder(port) {
+        Some(holder) => Failure::failed(format!("port {port} is in use by {holder}")),
+        None => Failure::failed(format!("port {port} cannot be opened")),
+    };
+    Err(failure.because("nothing was started").hint("end that process, or change balancer.port in scalectl.toml"))
 }
 
 /// Who the project is, for commands that have to work even where the rest of its file is broken.
@@ -153,9 +178,9 @@ pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()
 ///
 /// When the file does not even name the project.
 pub fn identity(global: &Global) -> Result<Identity> {
-    match stack::load(&Source::from(global)) {
+    match stack::load(&global.source()) {
         Ok(stack) => Ok(Identity { project: stack.project.name, root: stack.root }),
-        Err(error) => match stack::identity(&Source::from(global)) {
+        Err(error) => match stack::identity(&global.source()) {
             Some((project, root)) => {
                 global.say("scalectl.toml is not valid (see `scalectl check`); going on with the project's name");
                 Ok(Identity { project, root })

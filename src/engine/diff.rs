@@ -40,12 +40,20 @@ impl Intent {
 pub fn diff(desired: &Desired, observed: &Observed, intent: &Intent) -> Plan {
     let mut builder = Builder::new(desired, observed);
     match intent {
-        Intent::Up { only, restart, scaled } => builder.up(only, restart, scaled),
+        Intent::Up { only, scaled } => builder.up(only, scaled),
         Intent::Down { volumes } => builder.down(*volumes),
         Intent::Restart(services) => builder.restart(services),
         Intent::Stop(services) => builder.stop(services),
         Intent::Start(services) => builder.start(services),
     }
+    builder.plan
+}
+
+/// The steps that a single process of the stack needs before it: environments and volumes.
+pub fn ground(desired: &Desired, observed: &Observed) -> Plan {
+    let mut builder = Builder::new(desired, observed);
+    builder.volumes();
+    builder.prepare(&desired.services.iter().collect::<Vec<_>>());
     builder.plan
 }
 

@@ -16,7 +16,7 @@ mod plan;
 pub mod local;
 pub mod source;
 
-pub use diff::{Intent, diff};
+pub use diff::{Intent, diff, ground};
 pub use execute::{Engine, Event, Observer, execute};
 pub use lock::{Lock, LockError};
 pub use model::{

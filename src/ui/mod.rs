@@ -1,5 +1,11 @@
 //! What a person sees on stderr: errors, progress, tables.
 
+mod plan;
+mod table;
+
+pub use plan::PlanProgress;
+pub use table::table;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::error::{Exit, Failure};

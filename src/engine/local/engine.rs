@@ -18,7 +18,7 @@ use crate::engine::{
     ReplicaId, source,
 };
 use crate::error::Failure;
-use crate::stack::Stack;
+use crate::stack::{Part, Stack};
 use crate::units::Name;
 
 const POLL: Duration = Duration::from_millis(5);
@@ -148,17 +148,35 @@ impl Local {
         self.client.hello().await
     }
 
+    /// Removes what is left of the project's own folder after `down --volumes`: logs, records, and itself.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed.
+    pub fn remove_state(&self) -> Result<(), Failure> {
+        match fs::remove_dir_all(self.places.state()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::failed(format!("cannot remove {}: {e}", self.places.state().display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn desired(&self, stack: &Stack, environments: &BTreeMap<Name, Environment>) -> Desired {
         let environment = |service: &Name| environments.get(service).map(|e| e.key.clone());
-        let services = stack.start_order().into_iter().filter_map(|name| {
-            let service = stack.services.get(&name)?;
-            let (_, fingerprint) = self.specs.services.get(&name)?;
+        let order = stack.start_order().into_iter().filter_map(|part| match part {
+            Part::Service(name) => Some(name),
+            Part::Backing(_) | Part::Job(_) => None,
+        });
+        let services = order.filter_map(|name| {
+            let service = stack.services.get(name)?;
+            let (_, fingerprint) = self.specs.services.get(name)?;
             Some(DesiredService {
                 replicas: service.replicas.0,
                 fingerprint: fingerprint.clone(),
                 after: service.uses.iter().filter(|used| stack.services.contains_key(*used)).cloned().collect(),
-                environment: environment(&name),
-                name,
+                environment: environment(name),
+                name: name.clone(),
             })
         });
         let jobs = stack.jobs.iter().filter(|(_, job)| !job.before.is_empty()).filter_map(|(name, job)| {

@@ -46,7 +46,8 @@ impl Leftovers {
     /// Looks through all processes for those of the project; those of the run `except` do not count.
     pub fn find(identity: &Identity, except: Option<&str>) -> Self {
         let mut leftovers = Self::default();
-        for (pid, process) in scan().processes() {
+        let Some(system) = scan() else { return leftovers };
+        for (pid, process) in system.processes() {
             if process.thread_kind().is_some() || process.status() == sysinfo::ProcessStatus::Zombie {
                 continue;
             }
@@ -95,7 +96,7 @@ impl Leftovers {
 
     fn alive(&self) -> Vec<Leftover> {
         let pids: Vec<_> = self.found.iter().map(|l| l.pid).collect();
-        let mut system = System::new();
+        let Ok(mut system) = System::new() else { return Vec::new() };
         system.refresh_processes_specifics(ProcessesToUpdate::Some(&pids), true, ProcessRefreshKind::nothing());
         let lives = |l: &&Leftover| {
             system
@@ -106,11 +107,12 @@ impl Leftovers {
     }
 }
 
-fn scan() -> System {
-    let mut system = System::new();
+/// Every process with its environment; `None` on a system whose processes cannot be listed.
+fn scan() -> Option<System> {
+    let mut system = System::new().ok()?;
     let kind = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always).without_tasks();
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, kind);
-    system
+    Some(system)
 }
 
 fn variable<'e>(environment: impl Iterator<Item = &'e OsStr>, name: &str) -> Option<&'e str> {

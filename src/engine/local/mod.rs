@@ -10,7 +10,9 @@
 
 mod client;
 mod engine;
+mod foreground;
 mod leftovers;
+mod logs;
 mod places;
 mod protocol;
 mod spec;
@@ -21,6 +23,7 @@ pub mod environment;
 pub mod probe;
 
 pub use engine::{Local, Options};
+pub use logs::{Line, Logs, Stamp};
 pub use places::Places;
 pub use protocol::Process;
 pub use spec::{Specs, specs};

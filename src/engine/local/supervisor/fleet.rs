@@ -185,13 +185,13 @@ impl Fleet {
         let Some(mut status) = self.state().replicas.get(id).map(Replica::follow) else {
             return refuse(format!("{id} does not exist"), Vec::new());
         };
-        let settled = status.wait_for(|s| s.ready || s.retired || s.crashes >= HOPELESS);
-        let last = match timeout(patience, settled).await {
-            Ok(Ok(status)) if status.ready => return Reply::Done,
-            Ok(Ok(status)) => status.clone(),
-            // The life ended, or the patience did: what was known last is the evidence.
-            Ok(Err(_)) | Err(_) => status.borrow().clone(),
-        };
+        let settled = wait(status.clone(), |s| s.ready || s.retired || s.crashes >= HOPELESS);
+        // Whether it settled or the patience ended: what is known last decides, and is the evidence.
+        let _ = timeout(patience, settled).await;
+        let last = status.borrow_and_update().clone();
+        if last.ready {
+            return Reply::Done;
+        }
         self.not_ready(id, &last, patience)
     }
 

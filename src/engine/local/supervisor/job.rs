@@ -77,7 +77,7 @@ async fn run(fleet: &Fleet, name: &Name, process: &Process, cancelled: &mut watc
             Ok(status) => child::exited(status),
             Err(error) => Exited::NotStarted(error.to_string()),
         },
-        _ = cancelled.wait_for(|c| *c) => {
+        () = async { drop(cancelled.wait_for(|c| *c).await) } => {
             child::end(&mut child, group, PATIENCE).await;
             return Err((format!("job {name} was interrupted"), Vec::new()));
         }

@@ -16,6 +16,7 @@ mod journal;
 mod replica;
 mod serve;
 
+pub use child::secret_variables;
 pub use journal::tail;
 
 use std::fs::{File, OpenOptions};

@@ -326,7 +326,7 @@ async fn check(process: &Process, address: Option<SocketAddr>, begin: Instant, a
         (Some(address), None) => match tokio::time::timeout(ANSWER, tokio::net::TcpStream::connect(address)).await {
             Ok(Ok(_)) => probe::Outcome::Ready,
             Ok(Err(_)) => probe::Outcome::Refused,
-            Err(_) => probe::Outcome::TimedOut,
+            Err(_) => probe::Outcome::TimedOut(ANSWER),
         },
         (None, _) => {
             sleep(SETTLED.saturating_sub(begin.elapsed())).await;
