@@ -482,3 +482,6 @@ impl Slots {
         self.0.remove(&slot);
     }
 }
+
+#[cfg(test)]
+mod tests;

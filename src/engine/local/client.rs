@@ -5,6 +5,7 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
@@ -37,23 +38,22 @@ impl Client {
     ///
     /// With the supervisor's refusal, or when it ends in the middle.
     pub async fn ask(&self, request: &Request) -> Result<Option<Reply>, Failure> {
-        let stream = match UnixStream::connect(self.places.socket()).await {
-            Ok(stream) => stream,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => return Ok(None),
-            Err(e) => {
-                let text = format!("cannot reach the supervisor at {}: {e}", self.places.socket().display());
-                return Err(Failure::failed(text));
-            }
-        };
-        match exchange(stream, request).await {
+        match self.attempt(request).await {
             Ok(Reply::Refused { what, evidence, unhealthy }) => {
                 let exit = if unhealthy { Exit::Unhealthy } else { Exit::Failed };
                 Err(evidence.into_iter().fold(Failure::new(exit, what), Failure::because))
             }
             Ok(reply) => Ok(Some(reply)),
-            Err(error) => Err(Failure::failed(format!("the supervisor ended in the middle: {error}"))
-                .because(format!("its log is {}", self.places.supervisor_log().display()))
-                .hint("run `scalectl up`: it starts another one and goes on from what it finds")),
+            Err(Silence::Absent) => Ok(None),
+            Err(Silence::Unreachable(error)) => {
+                let text = format!("cannot reach the supervisor at {}: {error}", self.places.socket().display());
+                Err(Failure::failed(text))
+            }
+            Err(Silence::Lost(error)) => {
+                Err(Failure::failed(format!("the supervisor ended in the middle: {error}"))
+                    .because(format!("its log is {}", self.places.supervisor_log().display()))
+                    .hint("run `scalectl up`: it starts another one and goes on from what it finds"))
+            }
         }
     }
 
@@ -69,23 +69,55 @@ impl Client {
         })
     }
 
-    /// The mark of the supervisor's processes; `None` if there is none.
+    /// The mark of the supervisor's processes; `None` if there is none. One that is just starting or ending is waited
+    /// for, so that the answer holds.
     ///
     /// # Errors
     ///
-    /// When it belongs to the same name in another folder, or speaks another version of the protocol.
+    /// When it belongs to the same name in another folder, speaks another version of the protocol, or neither starts nor
+    /// ends.
     pub async fn hello(&self) -> Result<Option<String>, Failure> {
-        match self.ask(&Request::Hello).await? {
-            Some(Reply::Hello { identity, .. }) if identity.root != self.identity.root => {
+        let begin = Instant::now();
+        loop {
+            match self.attempt(&Request::Hello).await {
+                Ok(reply) => return self.recognise(reply).map(Some),
+                Err(Silence::Unreachable(_)) => return self.ask(&Request::Hello).await.map(|_| None),
+                Err(Silence::Absent | Silence::Lost(_)) if !self.owned() => return Ok(None),
+                Err(_) if begin.elapsed() > OPEN => {
+                    return Err(Failure::failed(format!("the supervisor has not answered for {} s", OPEN.as_secs()))
+                        .because(format!("its log is {}", self.places.supervisor_log().display())));
+                }
+                Err(_) => tokio::time::sleep(POLL).await,
+            }
+        }
+    }
+
+    fn recognise(&self, reply: Reply) -> Result<String, Failure> {
+        match reply {
+            Reply::Hello { identity, .. } if identity.root != self.identity.root => {
                 Err(name_taken(&self.identity, &identity.root.to_string_lossy()))
             }
-            Some(Reply::Hello { protocol, version, .. }) if protocol != PROTOCOL => {
-                Err(Failure::failed(format!("the running supervisor is of scalectl {version}, which speaks another protocol"))
-                    .hint("`scalectl down` ends it; then `scalectl up`"))
-            }
-            Some(Reply::Hello { run, .. }) => Ok(Some(run)),
-            _ => Ok(None),
+            Reply::Hello { protocol, version, .. } if protocol != PROTOCOL => Err(Failure::failed(format!(
+                "the running supervisor is of scalectl {version}, which speaks another protocol"
+            ))
+            .hint("`scalectl down` ends it; then `scalectl up`")),
+            Reply::Hello { run, .. } => Ok(run),
+            _ => Err(Failure::failed("the supervisor gave an answer that makes no sense")),
         }
+    }
+
+    /// Whether a supervisor lives, as its lock says.
+    pub fn owned(&self) -> bool {
+        let Ok(file) = std::fs::File::open(self.places.supervisor_lock()) else { return false };
+        Flock::lock(file, FlockArg::LockSharedNonblock).is_err()
+    }
+
+    async fn attempt(&self, request: &Request) -> Result<Reply, Silence> {
+        let stream = UnixStream::connect(self.places.socket()).await.map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Silence::Absent,
+            _ => Silence::Unreachable(e),
+        })?;
+        exchange(stream, request).await.map_err(Silence::Lost)
     }
 
     /// Starts a supervisor and waits until it answers.
@@ -126,6 +158,16 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Why there was no answer.
+enum Silence {
+    /// No supervisor listens.
+    Absent,
+    /// The socket cannot be used.
+    Unreachable(io::Error),
+    /// It ended before it answered.
+    Lost(io::Error),
 }
 
 /// The failure that says that a project of the same name runs from another folder.

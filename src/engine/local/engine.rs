@@ -296,7 +296,7 @@ impl Local {
         // It may be gone before its answer is: its end is what counts.
         let _ = self.client.ask(&Request::Shutdown).await;
         let begin = Instant::now();
-        while self.places.supervisor_lock().exists() && self.client.hello().await?.is_some() {
+        while self.client.owned() {
             if begin.elapsed() > END {
                 return Err(Failure::failed("the supervisor does not end")
                     .because(format!("its log is {}", self.places.supervisor_log().display())));

@@ -182,10 +182,11 @@ impl Fleet {
     }
 
     async fn await_ready(&self, id: &ReplicaId, patience: Duration) -> Reply {
-        let Some(mut status) = self.state().replicas.get(id).map(Replica::follow) else {
+        let Some(mut status) = self.follow(id) else {
             return refuse(format!("{id} does not exist"), Vec::new());
         };
-        let settled = wait(status.clone(), |s| s.ready || s.retired || s.crashes >= HOPELESS);
+        let known = status.borrow_and_update().crashes;
+        let settled = wait(status.clone(), |s| s.ready || s.retired || s.crashes >= known + HOPELESS);
         // Whether it settled or the patience ended: what is known last decides, and is the evidence.
         let _ = timeout(patience, settled).await;
         let last = status.borrow_and_update().clone();
@@ -193,6 +194,16 @@ impl Fleet {
             return Reply::Done;
         }
         self.not_ready(id, &last, patience)
+    }
+
+    /// Follows a replica; one that waits for its restart is started at once, for what kept it down may be mended.
+    fn follow(&self, id: &ReplicaId) -> Option<watch::Receiver<Status>> {
+        let state = self.state();
+        let replica = state.replicas.get(id)?;
+        if replica.status().state == ReplicaState::Restarting {
+            replica.order(Order::Resume);
+        }
+        Some(replica.follow())
     }
 
     /// The root cause of a replica that did not become ready.

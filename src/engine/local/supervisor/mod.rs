@@ -54,7 +54,7 @@ pub fn supervise(identity: Identity) -> Result<(), Failure> {
 
 async fn run(identity: Identity) -> Result<(), Failure> {
     let places = Places::of(&identity).map_err(|e| Failure::failed(format!("cannot make the run-time folder: {e}")))?;
-    let _owner = own(&places)?;
+    let _owner = own(&places).await?;
     let run = uuid::Uuid::new_v4().simple().to_string();
     let ended = Leftovers::find(&identity, Some(&run)).end().await;
     if ended > 0 {
@@ -78,15 +78,26 @@ async fn run(identity: Identity) -> Result<(), Failure> {
 }
 
 /// Makes this process the project's only supervisor, for as long as it lives.
-fn own(places: &Places) -> Result<Flock<File>, Failure> {
+async fn own(places: &Places) -> Result<Flock<File>, Failure> {
     let path = places.supervisor_lock();
-    let file = OpenOptions::new()
+    let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
         .mode(0o600)
         .open(&path)
         .map_err(|e| Failure::failed(format!("cannot open {}: {e}", path.display())))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock)
-        .map_err(|(_, e)| Failure::failed(format!("another supervisor owns this project: {e}")))
+    let mut attempt = 0;
+    loop {
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => return Ok(lock),
+            // A command that looks whether there is a supervisor holds the lock for an instant.
+            Err((same, _)) if attempt < 50 => {
+                file = same;
+                attempt += 1;
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            Err((_, errno)) => return Err(Failure::failed(format!("another supervisor owns this project: {errno}"))),
+        }
+    }
 }
