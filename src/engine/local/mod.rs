@@ -2,4 +2,5 @@
 //! that asks whether they are ready.
 
 pub mod balancer;
+pub mod environment;
 pub mod probe;
