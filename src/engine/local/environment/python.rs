@@ -158,16 +158,31 @@ impl Recipe {
         builder.run(install)
     }
 
+    /// With the interpreter's own pip where it has one that can: putting a pip into each environment takes seconds and
+    /// gives the service a package that its lock file does not name.
     fn build_with_pip(&self, builder: &Builder<'_>) -> Result<(), EnvironmentError> {
-        let mut venv = builder.command(&self.python.executable, REMOVED)?;
-        venv.args(["-I", "-m", "venv"]).arg(builder.folder).current_dir(&self.source);
+        let python = &self.python.executable;
+        let target = builder.folder.join("bin/python");
+        let outside = self.has_pip();
+        let mut venv = builder.command(python, REMOVED)?;
+        venv.args(["-I", "-m", "venv"]).args(outside.then_some("--without-pip"));
+        venv.arg(builder.folder).current_dir(&self.source);
         builder.run(venv).map_err(|error| self.missing_module().unwrap_or(error))?;
-        let python = builder.folder.join("bin/python");
-        let mut install = builder.command(&python, REMOVED)?;
-        install.args(["-I", "-m", "pip", "install", "--no-user", "--no-input", "--disable-pip-version-check"]);
+        let mut install = builder.command(if outside { python } else { &target }, REMOVED)?;
+        install.args(["-I", "-m", "pip"]);
+        if outside {
+            install.arg("--python").arg(&target);
+        }
+        install.args(["install", "--no-user", "--no-input", "--disable-pip-version-check"]);
         install.args(["--progress-bar", "off", "--require-hashes", "--compile", "-r", LOCK_FILE]);
         install.current_dir(&self.source);
         builder.run(install)
+    }
+
+    /// Whether the interpreter has a pip that can install into another one's environment (22.3).
+    fn has_pip(&self) -> bool {
+        build::ask(&self.python.executable, &["-I", "-m", "pip", "--version"], &self.source, REMOVED)
+            .is_ok_and(|text| pip_release(&text).is_some_and(|release| release >= (22, 3)))
     }
 
     /// The reason why no virtual environment can be made, if it is the one that Debian's packages are known for.
@@ -177,6 +192,12 @@ impl Recipe {
         let (major, minor) = self.python.release()?;
         Some(EnvironmentError::NoVenv { python: python.clone(), version: format!("{major}.{minor}") })
     }
+}
+
+/// Major and minor version in `pip 23.2.1 from /usr/lib/... (python 3.11)`.
+fn pip_release(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.strip_prefix("pip ")?.split_whitespace().next()?.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 #[cfg(test)]
@@ -191,6 +212,13 @@ mod tests {
         assert_eq!(python.release(), Some((3, 12)));
         assert_eq!(python.executable, Path::new("/usr/bin/python3.12"));
         assert_eq!(Python::parse("3.12.1\n"), None);
+    }
+
+    #[test]
+    fn the_version_of_pip_is_read() {
+        assert_eq!(pip_release("pip 22.3 from /usr/lib (python 3.11)"), Some((22, 3)));
+        assert_eq!(pip_release("pip 24.0.1"), Some((24, 0)));
+        assert_eq!(pip_release("No module named pip"), None);
     }
 
     #[test]

@@ -106,7 +106,7 @@ fn a_virtual_environment_is_built_once_raced_for_and_rebuilt_when_broken() {
     });
     let seen = seen.into_inner().unwrap();
     let count = |text: &str| seen.iter().filter(|line| line.contains(text)).count();
-    assert_eq!((count("-m venv"), count("pip install"), count("Waiting")), (1, 1, 1), "{seen:#?}");
+    assert_eq!((count("-m venv"), count(" install "), count("Waiting")), (1, 1, 1), "{seen:#?}");
     assert!(seen.iter().any(|line| line.contains("Output") && line.contains("greeting")), "{seen:#?}");
 
     assert!(plan.is_ready());
@@ -132,6 +132,31 @@ fn a_virtual_environment_is_built_once_raced_for_and_rebuilt_when_broken() {
     assert!(!plan.is_ready());
 }
 
+/// Through the user's own configuration of index and certificates, with each builder that is installed.
+#[test]
+#[ignore = "needs a package index"]
+fn a_package_of_the_index_is_installed_by_every_builder() {
+    let lock = "idna==3.10 --hash=sha256:946d195a0d259cbba61165e88e65941f16e9b36ea6ddb97f00452bae8b1287d3\n";
+    let with_uv = std::env::var_os("PATH").unwrap();
+    for (builder, path) in [(" -m pip ", Place::new().host.path), ("/uv ", with_uv)] {
+        let mut place = Place::new();
+        place.host.path = path;
+        if builder == "/uv " && place.host.program("uv").is_none() {
+            eprintln!("uv is not installed");
+            continue;
+        }
+        place.write("source/requirements.lock", lock);
+        let used = Mutex::new(Vec::new());
+        let note = |progress: Progress<'_>| used.lock().unwrap().push(format!("{progress:?}"));
+        let begin = Instant::now();
+        let environment = place.plan(Runtime::Python).unwrap().prepare(&note).unwrap();
+        eprintln!("{builder}: {:?}", begin.elapsed());
+        assert!(used.lock().unwrap().iter().any(|line| line.contains("Running") && line.contains(builder)));
+        let version = ["-c", "import idna, sys; print(idna.__version__, sys.prefix == sys.base_prefix)"];
+        assert_eq!(run(&environment, "python", &version, &place.source()), "3.10 False");
+    }
+}
+
 #[test]
 fn a_package_with_another_hash_is_refused_with_the_builders_words() {
     let place = Place::new();
@@ -142,7 +167,7 @@ fn a_package_with_another_hash_is_refused_with_the_builders_words() {
     let plan = place.plan(Runtime::Python).unwrap();
     let error = plan.prepare(&quiet).unwrap_err();
     let EnvironmentError::Failed { command, tail, .. } = &error else { panic!("{error:?}") };
-    assert!(command.contains("-m pip install") && command.contains("--require-hashes"), "{command}");
+    assert!(command.contains("-m pip ") && command.contains("--require-hashes"), "{command}");
     assert!(tail.len() <= 20 && tail.join("\n").contains("HASHES"), "{tail:#?}");
     assert!(!plan.is_ready());
     assert!(!Failure::from(error).evidence().is_empty());
