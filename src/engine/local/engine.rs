@@ -1,6 +1,7 @@
 //! The local engine: what is desired, what is observed, and each action as a request to the supervisor.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -18,7 +19,7 @@ use crate::engine::{
     ReplicaId, source,
 };
 use crate::error::Failure;
-use crate::stack::{Part, Stack};
+use crate::stack::{Part, Runtime, Stack};
 use crate::units::Name;
 
 const POLL: Duration = Duration::from_millis(5);
@@ -44,7 +45,7 @@ pub struct Local {
     places: Places,
     client: Client,
     specs: Specs,
-    recipes: BTreeMap<String, environment::Recipe>,
+    recipes: BTreeMap<String, environment::Plan>,
     drain: Duration,
     options: Options,
 }
@@ -82,24 +83,7 @@ impl Local {
         if let Some(balancer) = &stack.balancer {
             local.drain = balancer.drain.0;
         }
-        let mut environments = BTreeMap::new();
-        let mut sources = BTreeMap::new();
-        let mut hashes: BTreeMap<&Path, String> = BTreeMap::new();
-        for (name, service) in &stack.services {
-            let Some(build) = &service.build else { continue };
-            let folder = stack.root.join(build);
-            let runtime = service.runtime.unwrap_or(crate::stack::Runtime::None);
-            if let Some(recipe) = environment::recipe(runtime, &folder)? {
-                environments.insert(name.clone(), recipe.environment());
-                local.recipes.insert(recipe.key().to_owned(), recipe);
-            }
-            let hash = match hashes.get(build.as_path()) {
-                Some(hash) => hash.clone(),
-                None => source::hash(&folder)?,
-            };
-            hashes.insert(build, hash.clone());
-            sources.insert(name.clone(), hash);
-        }
+        let (environments, sources) = local.look_at_sources(stack)?;
         let digest_key = local
             .places
             .digest_key()
@@ -116,6 +100,37 @@ impl Local {
         local.specs = spec::specs(&input)?;
         let desired = local.desired(stack, &input.environments);
         Ok((local, desired))
+    }
+
+    /// The environment and the hash of each service's source. Services that are built from the same folder share both.
+    #[expect(clippy::type_complete, reason = "two maps by service, named by their only caller")]
+    fn look_at_sources(
+        &mut self,
+        stack: &Stack,
+    ) -> Result<(BTreeMap<Name, Environment>, BTreeMap<Name, String>), Failure> {
+        let host = environment::Host::from_process()?;
+        let (mut environments, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        let mut seen: BTreeMap<(&Path, Runtime), (Environment, String)> = BTreeMap::new();
+        for (name, service) in &stack.services {
+            let Some(build) = &service.build else { continue };
+            let folder = stack.root.join(build);
+            let runtime = service.runtime.unwrap_or(Runtime::None);
+            let (environment, hash) = match seen.entry((build, runtime)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    let hash = source::hash(&folder, Path::new("Dockerfile"))?.to_string();
+                    let recipe = environment::plan(runtime, &folder, || Ok(hash.clone()), &host)?;
+                    let environment = recipe.environment();
+                    if !recipe.key().is_empty() {
+                        self.recipes.insert(recipe.key().to_owned(), recipe);
+                    }
+                    free.insert((environment, hash))
+                }
+            };
+            environments.insert(name.clone(), environment.clone());
+            sources.insert(name.clone(), hash.clone());
+        }
+        Ok((environments, sources))
     }
 
     /// Where this project's files are.
@@ -163,7 +178,8 @@ impl Local {
     }
 
     fn desired(&self, stack: &Stack, environments: &BTreeMap<Name, Environment>) -> Desired {
-        let environment = |service: &Name| environments.get(service).map(|e| e.key.clone());
+        let key = |e: &Environment| Some(e.key.clone()).filter(|key| !key.is_empty());
+        let environment = |service: &Name| environments.get(service).and_then(key);
         let order = stack.start_order().into_iter().filter_map(|part| match part {
             Part::Service(name) => Some(name),
             Part::Backing(_) | Part::Job(_) => None,
@@ -196,8 +212,8 @@ impl Local {
                 .values()
                 .map(|recipe| DesiredEnvironment {
                     key: recipe.key().to_owned(),
-                    title: recipe.title(),
-                    prepared: recipe.is_prepared(),
+                    title: recipe.made_from().to_owned(),
+                    prepared: recipe.is_ready(),
                 })
                 .collect(),
             jobs: jobs.collect(),
@@ -251,8 +267,9 @@ impl Local {
         let Some(recipe) = self.recipes.get(key).cloned() else { return Ok(()) };
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
         let building = tokio::task::spawn_blocking(move || {
-            recipe.build(&|progress| {
-                let _ = send.send(progress.to_string());
+            recipe.prepare(&|progress| {
+                // The command may be interrupted and listen no more.
+                let _ = send.send(describe(progress));
             })
         });
         while let Some(text) = receive.recv().await {
@@ -318,6 +335,17 @@ impl Local {
     fn create_volume(&self, volume: &Name) -> std::io::Result<()> {
         make_state_folder(&self.places.state())?;
         fs::create_dir_all(self.places.volume(volume))
+    }
+}
+
+/// The progress of a build, in a line.
+fn describe(progress: environment::Progress<'_>) -> String {
+    match progress {
+        environment::Progress::Waiting { holder: Some(pid) } => format!("waiting for process {pid}, which builds the same"),
+        environment::Progress::Waiting { holder: None } => "waiting for another command, which builds the same".to_owned(),
+        environment::Progress::Running(line) | environment::Progress::Output(line) | environment::Progress::Note(line) => {
+            line.to_owned()
+        }
     }
 }
 

@@ -119,7 +119,9 @@ fn one_line(text: &str) -> String {
         }
     }
     if line.len() > EXCERPT {
-        line.truncate(line.floor_char_boundary(EXCERPT - '…'.len_utf8()));
+        let limit = EXCERPT - '…'.len_utf8();
+        let end = (0..=limit).rev().find(|end| line.is_char_boundary(*end)).unwrap_or_default();
+        line.truncate(end);
         line.push('…');
     }
     line
