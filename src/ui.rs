@@ -1,5 +1,7 @@
 //! What a person sees on stderr: errors, progress, tables.
 
+pub mod bench;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::error::{Exit, Failure};

@@ -46,7 +46,12 @@ impl Timer {
     /// The system has no descriptor left.
     pub fn new() -> io::Result<Self> {
         use tokio::io::{Interest, unix::AsyncFd};
-        Ok(Self { fd: AsyncFd::with_interest(timerfd::Fd::new()?, Interest::READABLE)? })
+        #[expect(
+            deprecated,
+            reason = "its successor is unsafe, for types that may give another descriptor later; this one owns its own and always gives that"
+        )]
+        let fd = AsyncFd::with_interest(timerfd::Fd::new()?, Interest::READABLE)?;
+        Ok(Self { fd })
     }
 
     /// Returns at `at_ns` of CLOCK_MONOTONIC, or a little later; may return early.
