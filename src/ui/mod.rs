@@ -1,5 +1,6 @@
 //! What a person sees on stderr: errors, progress, tables.
 
+pub mod bench;
 mod plan;
 mod table;
 
