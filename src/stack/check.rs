@@ -1,7 +1,8 @@
 //! What a valid stack still points to: files, programs, variables, and the databases' connections. Reads, never
 //! changes.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
@@ -59,7 +60,7 @@ impl From<LoadError> for Report {
 
 /// Checks everything that the stack points to.
 pub fn check(stack: &Stack) -> Report {
-    let mut checker = Checker { stack, report: Report::default() };
+    let mut checker = Checker { stack, report: Report::default(), folders: BTreeSet::new() };
     for (name, service) in &stack.services {
         checker.service(name, service);
     }
@@ -97,6 +98,8 @@ fn prerequisites(runtime: Runtime) -> &'static [(&'static str, &'static str)] {
 struct Checker<'a> {
     stack: &'a Stack,
     report: Report,
+    /// Folders and files that were already looked for: two services of one source miss them once.
+    folders: BTreeSet<PathBuf>,
 }
 
 impl Checker<'_> {
@@ -114,13 +117,13 @@ impl Checker<'_> {
             return;
         };
         let folder = self.stack.root.join(build);
-        if !folder.join("Dockerfile").is_file() {
+        if self.lacks(&folder, "Dockerfile") {
             let message = format!("container engines need a Dockerfile in {}, found none", build.display());
             self.add(Severity::Warning, &path.key("build"), message, "the local engine does without");
         }
         let runtime = service.runtime.unwrap_or(Runtime::None);
         for (file, remedy) in prerequisites(runtime) {
-            if !folder.join(file).is_file() {
+            if self.lacks(&folder, file) {
                 let message = format!("expected {file} in {}, found none", build.display());
                 self.add(Severity::Error, &path.key("runtime"), message, *remedy);
             }
@@ -132,6 +135,12 @@ impl Checker<'_> {
             }
             Some(command) => self.program(&path.key("command"), command, runtime, &folder),
         }
+    }
+
+    /// Whether a folder lacks a file, and nobody said so yet.
+    fn lacks(&mut self, folder: &Path, file: &str) -> bool {
+        let path = folder.join(file);
+        !path.is_file() && self.folders.insert(path)
     }
 
     fn job(&mut self, name: &Name, job: &Job) {

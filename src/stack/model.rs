@@ -212,13 +212,7 @@ macro_rules! counted {
                 stringify!($type).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "description": $expected,
-                    "anyOf": [
-                        { "type": "integer", "minimum": 1, "maximum": $max },
-                        { "type": "string", "pattern": r"\$\{" },
-                    ],
-                })
+                json_schema!({ "type": "integer", "minimum": 1, "maximum": $max, "description": $expected })
             }
         }
     };
