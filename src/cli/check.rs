@@ -1,21 +1,108 @@
 //! `scalectl check`.
 
 use anyhow::Result;
+use serde_json::{Value, json};
 
 use super::Global;
 use crate::error::{Exit, Failure};
+use crate::stack::{self, Budget, Finding, LoadError, Problem, Report, Severity, Stack};
 
 /// Arguments of `scalectl check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 impl Args {
-    /// Runs the command.
+    /// Runs the command: warnings and budgets are results, errors are the failure.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// Everything that is wrong with the stack, with exit code 2.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        if global.json {
+            return check_as_json(global);
+        }
+        let stack = global.stack()?;
+        let report = stack::check(&stack);
+        print_text(&stack, &report);
+        let problems = report.findings.into_iter().filter(|finding| finding.severity == Severity::Error);
+        let problems = problems.map(|finding| finding.problem).collect::<Vec<_>>();
+        if problems.is_empty() { Ok(Exit::Done) } else { Err(Failure::from(LoadError { problems }).into()) }
     }
+}
+
+fn print_text(stack: &Stack, report: &Report) {
+    for Finding { problem, .. } in report.findings.iter().filter(|finding| finding.severity == Severity::Warning) {
+        anstream::println!("warning: {problem}");
+        if let Some(hint) = &problem.hint {
+            anstream::println!("  hint: {hint}");
+        }
+    }
+    for budget in report.budgets.iter().filter(|budget| budget.holds()) {
+        anstream::println!("backing.{} {budget}", budget.backing);
+    }
+    if report.is_ok() {
+        anstream::println!(
+            "{} is valid: {}, {}, {}",
+            stack.project.name,
+            count(stack.services.len(), "service"),
+            count(stack.jobs.len(), "job"),
+            count(stack.backing.len(), "backing service"),
+        );
+    }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {noun}{plural}")
+}
+
+/// A script gets every problem as data, those that kept the stack from loading included.
+fn check_as_json(global: &Global) -> Result<Exit> {
+    let (project, report) = match stack::load(&global.source()) {
+        Ok(stack) => (Some(stack.project.name.clone()), stack::check(&stack)),
+        Err(error) => (None, Report::from(error)),
+    };
+    let document = json!({
+        "schema": "scalectl.check/1",
+        "ok": report.is_ok(),
+        "project": project,
+        "problems": report.findings.iter().map(finding_as_json).collect::<Vec<_>>(),
+        "connections": report.budgets.iter().map(budget_as_json).collect::<Vec<_>>(),
+    });
+    anstream::println!("{document:#}");
+    Ok(if report.is_ok() { Exit::Done } else { Exit::Usage })
+}
+
+fn finding_as_json(finding: &Finding) -> Value {
+    let Finding { severity, problem: Problem { location, path, message, hint, .. } } = finding;
+    json!({
+        "severity": severity,
+        "file": location.file,
+        "line": location.line,
+        "path": path.to_string(),
+        "message": message,
+        "hint": hint,
+    })
+}
+
+fn budget_as_json(budget: &Budget) -> Value {
+    let users = budget.shares.iter().map(|share| {
+        json!({
+            "service": share.service,
+            "replicas": share.replicas,
+            "surge": share.surge,
+            "pool": share.pool,
+            "connections": share.connections(),
+        })
+    });
+    json!({
+        "backing": budget.backing,
+        "max": budget.max,
+        "reserve": budget.reserve,
+        "available": budget.available(),
+        "needed": budget.needed(),
+        "migration": budget.migration,
+        "users": users.collect::<Vec<_>>(),
+        "ok": budget.holds(),
+    })
 }

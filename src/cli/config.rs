@@ -1,21 +1,29 @@
 //! `scalectl config`.
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use serde_json::json;
 
 use super::Global;
-use crate::error::{Exit, Failure};
+use crate::error::Exit;
 
 /// Arguments of `scalectl config`.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
 impl Args {
-    /// Runs the command.
+    /// Runs the command: prints the stack with overlays, variables, defaults and the catalog resolved.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// A stack that does not load.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let stack = global.stack()?;
+        if global.json {
+            let document = json!({ "schema": "scalectl.config/1", "root": stack.root, "stack": stack.shown()? });
+            anstream::println!("{document:#}");
+        } else {
+            anstream::print!("{}", stack.shown_toml().map_err(|error| anyhow!(error))?);
+        }
+        Ok(Exit::Done)
     }
 }

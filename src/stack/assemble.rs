@@ -123,12 +123,9 @@ fn problem(document: &Document, error: &Error) -> Problem {
         }
         Kind::MissingKey { key } => (path.key(key), missing_key_hint(&path, key)),
         Kind::Choice { found, allowed } => (path, nearest(found, allowed.iter().copied())),
-        Kind::Invalid { .. } => {
-            // A key that is no name; for a value that is none, the key around it is the better suggestion to keep out.
-            let is_key_error = document.get(&path).is_some_and(|node| matches!(node.value, Value::Table(_)));
-            let hint = path.last_key().filter(|_| is_key_error).and_then(Name::suggestion);
-            let hint = hint.filter(|name| Some(name.as_str()) != path.last_key());
-            (path, hint.map(|name| format!("\"{name}\" would do")))
+        Kind::Invalid { message } => {
+            let hint = document.get(&path).and_then(|node| invalid_hint(node, &path, message));
+            (path, hint)
         }
     };
     let message = match &error.kind {
@@ -138,6 +135,21 @@ fn problem(document: &Document, error: &Error) -> Problem {
     let mut problem = Problem::of_key(document.location(&path), path, message);
     problem.hint = hint;
     problem
+}
+
+/// A name near the section's, or a command line in its parts.
+fn invalid_hint(node: &Node, path: &KeyPath, message: &str) -> Option<String> {
+    match &node.value {
+        Value::Table(_) => {
+            let name = Name::suggestion(path.last_key()?)?;
+            (Some(name.as_str()) != path.last_key()).then(|| format!("\"{name}\" would do"))
+        }
+        Value::String(text) if message.starts_with("expected an array") && !node.secret => {
+            let parts = shell_words::split(text).ok().filter(|parts| !parts.is_empty())?;
+            Some(format!("write it as an array: {} = {parts:?}", path.last_key()?))
+        }
+        _ => None,
+    }
 }
 
 /// The known key that was meant, or all of them.

@@ -112,6 +112,14 @@ fn substitute(expression: &str, variables: &Variables, out: &mut Text) -> Result
     Ok(())
 }
 
+/// The variable for want of which a text cannot be interpolated.
+pub(super) fn undefined(text: &str, variables: &Variables) -> Option<String> {
+    match replace(text, variables) {
+        Err(Error::Undefined(name)) => Some(name),
+        _ => None,
+    }
+}
+
 /// The `}` that ends an expression; `${A:-${B}}` nests.
 fn closing_brace(text: &str) -> Option<usize> {
     let mut depth = 0usize;

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use crate::units::Name;
 
 mod assemble;
+mod budget;
+mod check;
 mod de;
 mod document;
 mod edit;
@@ -19,18 +21,23 @@ mod model;
 mod order;
 mod path;
 mod problem;
+mod schema;
 mod secret;
+mod show;
 mod validate;
 mod variables;
 
 #[cfg(test)]
 mod tests;
 
+pub use budget::{Budget, DEFAULT_POOL_SIZE, POOL_SIZE, Scale, Share};
+pub use check::{Finding, Report, Severity, check};
 pub use model::*;
 pub use order::Part;
 pub use edit::{EditError, save_replicas};
 pub use path::{KeyPath, Step};
 pub use problem::{LoadError, Location, Problem};
+pub use schema::{SCHEMA_ID, schema};
 pub use secret::{MASK, has_password, is_secret_name};
 pub use variables::{DOT_ENV, Variables};
 

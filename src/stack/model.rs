@@ -212,13 +212,7 @@ macro_rules! counted {
                 stringify!($type).into()
             }
             fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({
-                    "description": $expected,
-                    "anyOf": [
-                        { "type": "integer", "minimum": 1, "maximum": $max },
-                        { "type": "string", "pattern": r"\$\{" },
-                    ],
-                })
+                json_schema!({ "type": "integer", "minimum": 1, "maximum": $max, "description": $expected })
             }
         }
     };
@@ -322,6 +316,9 @@ pub struct Backing {
     /// Most connections that a database accepts, for the connection budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_connections: Option<u32>,
+    /// How many of these stay out of reach of the services, instead of the catalog's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserve: Option<u32>,
     /// Processor and memory limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,

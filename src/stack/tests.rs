@@ -6,7 +6,7 @@ use std::path::Path;
 use super::*;
 
 /// The example of the design, which every part of the program is built against.
-pub(super) const SHOP: &str = include_str!("../../examples/01-shop/scalectl.toml");
+pub(super) const SHOP: &str = include_str!("../../tests/golden/stack/design.toml");
 
 fn variables(pairs: &[(&str, &str)]) -> Variables {
     let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
