@@ -1,0 +1,1 @@
+//! Real PostgreSQL, Redis and RabbitMQ.
