@@ -1,1 +1,0 @@
-//! Real PostgreSQL, Redis and RabbitMQ.
