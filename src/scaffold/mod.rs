@@ -15,8 +15,8 @@
 //! else is copied byte for byte. A feature may own `files`: paths of files or folders that exist only with it. A file
 //! that begins with `#!` is executable, a file called `.env` is for its owner only.
 //!
-//! Rendered files see `project`, `with.FEATURE` for every feature of the template, `scalectl_version`, and
-//! `secret(length=32)`.
+//! Rendered files see `project`, `with.FEATURE` for every feature of the template, `features` (the names of the chosen
+//! ones), `scalectl_version`, the function `secret(length=32)` and the filter `json_encode`.
 
 mod answers;
 mod catalog;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rand::distr::{Alphanumeric, Distribution};
 use rand::rand_core::UnwrapErr;
 use rand::rngs::SysRng;
-use tera::{Context, Kwargs, State, Tera};
+use tera::{Context, Kwargs, State, Tera, Value};
 
 use super::{Manifest, ScaffoldError, SourceFile, Template};
 use crate::units::Name;
@@ -92,6 +92,9 @@ fn load(manifest: &Manifest, files: &[&SourceFile]) -> Result<Tera, ScaffoldErro
     tera.autoescape_on(Vec::<&str>::new());
     tera.register_function("secret", |arguments: Kwargs, _: &State| -> tera::TeraResult<String> {
         Ok(secret(arguments.get::<u64>("length")?.unwrap_or(32) as usize))
+    });
+    tera.register_filter("json_encode", |value: &Value, _: Kwargs, _: &State| -> tera::TeraResult<String> {
+        serde_json::to_string(value).map_err(|error| tera::Error::message(error.to_string()))
     });
     let mut sources = Vec::new();
     for file in files.iter().filter(|file| is_rendered(&file.path)) {
@@ -202,8 +205,9 @@ mod tests {
 
     #[test]
     fn features_are_seen_and_nothing_is_escaped() {
-        let text = "{% if with.redis %}r{% endif %}{% if with.grpc %}g{% endif %} {{ features | join(sep=\",\") }} {{ \"<'&>\" }}";
-        assert_eq!(rendered(&[("a.html.tera", text)], &["redis"])[0].bytes, b"r redis <'&>");
+        let text =
+            "{% if with.redis %}r{% endif %}{% if with.grpc %}g{% endif %} {{ features | json_encode }} {{ \"<'&>\" }}";
+        assert_eq!(rendered(&[("a.html.tera", text)], &["redis"])[0].bytes, b"r [\"redis\"] <'&>");
     }
 
     #[test]

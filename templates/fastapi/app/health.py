@@ -72,6 +72,7 @@ async def ready(request: Request) -> Response:
 
 async def scrape(request: Request) -> Response:
     health: Health = request.app.state.health
+    await health.why_not_ready()  # for its gauge
     used, idle = health.database.connections()
     metrics.DB_CONNECTIONS.labels("used").set(used)
     metrics.DB_CONNECTIONS.labels("idle").set(idle)

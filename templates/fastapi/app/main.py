@@ -114,4 +114,4 @@ def _document_problems(app: FastAPI) -> None:
         document.setdefault("components", {}).setdefault("schemas", {})["Problem"] = problems.SCHEMA
         return document
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI documents it so

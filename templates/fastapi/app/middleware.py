@@ -8,6 +8,7 @@ import re
 import time
 from uuid import uuid4
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import metrics, problems
@@ -18,6 +19,9 @@ logger = logging.getLogger("app.access")
 
 PROBES = frozenset({"/health", "/ready", "/metrics"})
 """Never refused because of load, and not worth a line at each visit."""
+BODYLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+MAX_BODY_BYTES = 256 * 1024
+"""Four times what the largest valid body takes, with every character escaped."""
 CLIENT_CLOSED_REQUEST = 499
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
@@ -73,8 +77,10 @@ class RequestMiddleware:
         if self._in_flight > self._max_concurrency and path not in PROBES:
             metrics.REQUESTS_SHED.inc()
             await problems.overloaded()(scope, receive, send)
-        else:
+        elif scope["method"] in BODYLESS:
             await self._app(scope, receive, send)
+        else:
+            await self._app(scope, _limit_body(receive), send)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         # Routes, not paths: a label value per user id would be a time series per user.
@@ -93,6 +99,21 @@ class RequestMiddleware:
                 "duration_ms": round(seconds * 1000, 3),
             },
         )
+
+
+def _limit_body(receive: Receive) -> Receive:
+    """Counts what arrives rather than trust Content-Length, which a chunked body has not."""
+    received = 0
+
+    async def limited() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > MAX_BODY_BYTES:
+            raise HTTPException(413, f"A body may have {MAX_BODY_BYTES} bytes.")
+        return message
+
+    return limited
 
 
 def _request_id(scope: Scope) -> str:
