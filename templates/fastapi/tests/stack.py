@@ -172,8 +172,9 @@ class Stack:
         """Hold a lock that lets others read but not write."""
 
         async def lock() -> None:
-            if not database.is_sqlite:  # There, to begin to write is to lock.
-                await session.execute(text("LOCK TABLE users IN EXCLUSIVE MODE"))
+            # On SQLite to begin is to lock; the session begins with its first statement.
+            statement = "SELECT 1" if database.is_sqlite else "LOCK TABLE users IN EXCLUSIVE MODE"
+            await session.execute(text(statement))
 
         database = Database(self.database_url, pool_size=1)
         with asyncio.Runner() as runner:
