@@ -4,22 +4,25 @@ use std::thread;
 
 use anyhow::Result;
 
-use super::Global;
+use super::session::{Session, block_on};
+use super::{Global, up, url};
 use super::report::{emit, outputs_or_default};
 use crate::bench::{self, Config, ConfigError, Control, Length, RequestSpec, Slo, Summary, Target};
+use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
 use crate::report::Output;
+use crate::stack::{FILE_NAME, Stack};
 use crate::ui::bench::LiveBench;
-use crate::units::{Rate, TimeSpan};
+use crate::units::{Name, Rate, TimeSpan};
 
 /// Arguments of `scalectl bench`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// What to load: http://host:port/path, or without the scheme
+    /// What to load: a URL (its scheme may be left out), or a service of this project; its balancer unless given
     #[arg(value_name = "URL|SERVICE")]
     target: Option<String>,
     /// Requests a second that are scheduled, whatever the target does [default: 50]
-    #[arg(long, value_name = "RATE", env = "SCALECTL_RPS", help_heading = "Load")]
+    #[arg(short = 'r', long, visible_alias = "rate", value_name = "RATE", env = "SCALECTL_RPS", help_heading = "Load")]
     rps: Option<Rate>,
     /// How long requests are scheduled [default: 10s]
     #[arg(
@@ -49,9 +52,12 @@ pub struct Args {
     /// How long after the schedule's end answers are awaited [default: the timeout, at most 10s]
     #[arg(long, value_name = "TIME", env = "SCALECTL_GRACE", help_heading = "Load")]
     grace: Option<TimeSpan>,
-    /// HTTP method
-    #[arg(short, long, value_name = "METHOD", default_value = "GET", help_heading = "Request")]
-    method: String,
+    /// Mix of requests from scalectl.toml, for a service [default: default]
+    #[arg(short = 'w', long, value_name = "NAME", env = "SCALECTL_WORKLOAD", help_heading = "Request")]
+    workload: Option<Name>,
+    /// HTTP method [default: GET]
+    #[arg(short, long, value_name = "METHOD", help_heading = "Request")]
+    method: Option<String>,
     /// Header, as 'Name: value'; repeat for more
     #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "Request")]
     headers: Vec<String>,
@@ -78,23 +84,34 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let config = self.config(global)?;
-        interrupt_on_signal(config.control.clone())?;
-        let mut live = LiveBench::new(global.quiet);
-        let summary = bench::run(&config, &mut live).map_err(failure)?;
+        let summary = measure(&config, LiveBench::new(global.quiet))?;
         emit(&summary, &outputs, global)?;
         Ok(exit_of(&summary))
     }
 
     fn config(&self, global: &Global) -> Result<Config, Failure> {
-        let target = resolve_target(global, self.target.as_deref())?;
-        let request = self.request(&target)?;
-        let mut config = Config::new(target);
-        config.requests = vec![request];
+        let mut config = match self.service(global)? {
+            Some((stack, url)) => {
+                let mut config = Config::new(parse(&url)?);
+                of_stack(&mut config, &stack, self.workload.as_ref())?;
+                if self.describes_a_request() {
+                    config.requests = vec![self.request(&config.target)?];
+                }
+                config
+            }
+            None => {
+                let target = parse(self.target.as_deref().unwrap_or_default())?;
+                let request = self.request(&target)?;
+                let mut config = Config::new(target);
+                config.requests = vec![request];
+                config
+            }
+        };
         config.rate = self.rps.unwrap_or(config.rate);
         config.length = match (self.requests, self.duration) {
             (Some(count), _) => Length::Requests(count),
             (None, Some(span)) => Length::Duration(span),
-            (None, None) => config.length,
+            (None, None) => config.length.clone(),
         };
         config.connections = self.connections;
         config.threads = self.threads;
@@ -102,13 +119,38 @@ impl Args {
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.grace = self.grace;
         config.insecure = self.insecure;
-        config.slos.clone_from(&self.slo);
+        if !self.slo.is_empty() {
+            config.slos.clone_from(&self.slo);
+        }
         Ok(config)
+    }
+
+    fn describes_a_request(&self) -> bool {
+        self.method.is_some() || self.body.is_some() || !self.headers.is_empty()
+    }
+
+    /// The project's service that is meant, with its address; `None` where the target is a URL.
+    fn service(&self, global: &Global) -> Result<Option<(Stack, String)>, Failure> {
+        let name = match &self.target {
+            None if !global.directory.join(FILE_NAME).exists() && global.files.is_empty() => {
+                return Err(Failure::usage("bench needs a URL, or a folder with a scalectl.toml")
+                    .hint("scalectl bench http://localhost:8080/"));
+            }
+            None => None,
+            Some(text) => match text.parse::<Name>() {
+                Ok(name) if text != "localhost" => Some(name),
+                _ => return Ok(None),
+            },
+        };
+        let session = Session::open(global, Options::default())?;
+        let address = block_on(url::address(&session, name.as_ref()));
+        let url = address.map_err(|error| error.downcast().unwrap_or_else(|e| Failure::failed(e.to_string())))?;
+        Ok(Some((session.stack, url)))
     }
 
     fn request(&self, target: &Target) -> Result<RequestSpec, Failure> {
         let mut request = RequestSpec::get(&target.path);
-        request.method.clone_from(&self.method);
+        request.method = self.method.clone().unwrap_or(request.method);
         request.body.clone_from(&self.body);
         for header in &self.headers {
             let (name, value) = header.split_once(':').ok_or_else(|| {
@@ -120,11 +162,40 @@ impl Args {
     }
 }
 
-/// The address of what is to be loaded.
-fn resolve_target(_global: &Global, target: Option<&str>) -> Result<Target, Failure> {
-    let Some(text) = target else {
-        return Err(Failure::usage("bench needs a URL").hint("scalectl bench http://localhost:8080/"));
-    };
+/// Takes the load of a stack: the workload of this name, or `default`, and the objectives.
+///
+/// # Errors
+///
+/// When there is no such workload.
+pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> Result<(), Failure> {
+    let name = workload.map_or("default", Name::as_str);
+    match stack.bench.get(name) {
+        Some(workload) => config.apply(workload),
+        None if workload.is_some() => return Err(up::unknown("workload", name, stack.bench.keys().map(Name::as_str))),
+        None => config.requests = vec![RequestSpec::get("/")],
+    }
+    let Some(slo) = &stack.slo else { return Ok(()) };
+    let percentiles = [("p50", slo.p50), ("p95", slo.p95), ("p99", slo.p99), ("p99.9", slo.p999)];
+    let percentiles = percentiles.into_iter().filter_map(|(name, limit)| Some(format!("{name}<{}", limit?)));
+    for text in percentiles.chain(slo.errors.map(|limit| format!("errors<{limit}"))) {
+        let objective = text.parse().map_err(|e: bench::SloError| Failure::usage(format!("slo: {e}")))?;
+        config.slos.push(objective);
+    }
+    Ok(())
+}
+
+/// Runs a load to its end, or until Ctrl-C.
+///
+/// # Errors
+///
+/// The configuration is refused, or nothing can be connected to.
+pub fn measure(config: &Config, mut live: LiveBench) -> Result<Summary> {
+    interrupt_on_signal(config.control.clone())?;
+    Ok(bench::run(config, &mut live).map_err(failure)?)
+}
+
+/// Reads an address.
+fn parse(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|error: bench::TargetError| {
         Failure::usage(error.to_string()).hint("write it like http://localhost:8080/path")
     })

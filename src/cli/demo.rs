@@ -1,21 +1,202 @@
-//! `scalectl demo`.
+//! `scalectl demo`: the whole path in one command.
 
-use anyhow::Result;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::Global;
+use anyhow::{Context as _, Result};
+
+use super::session::{Session, block_on, carry_out, interrupted};
+use super::{Global, bench, status};
+use crate::bench as load;
+use crate::engine::local::{Local, Options};
+use crate::engine::{Action, Desired, Engine, Intent, Plan, diff};
 use crate::error::{Exit, Failure};
+use crate::ports;
+use crate::report::{Format, Output};
+use crate::scaffold::{self, Choice, Existing};
+use crate::ui::bench::LiveBench;
+use crate::units::{Name, Rate, TimeSpan};
+
+/// The project's name in the scratch folder.
+const NAME: &str = "demo";
+/// The same load every time.
+const SEED: u64 = 1;
 
 /// Arguments of `scalectl demo`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Template to render
+    #[arg(short, long, value_name = "NAME", default_value = scaffold::DEFAULT_TEMPLATE)]
+    template: String,
+    /// Requests a second [default: what the template says]
+    #[arg(long, value_name = "RATE")]
+    rps: Option<Rate>,
+    /// How long requests are scheduled
+    #[arg(short = 'z', long, value_name = "TIME", default_value = "10s")]
+    duration: TimeSpan,
+    /// Seed of everything that is drawn
+    #[arg(long, value_name = "N", default_value_t = SEED)]
+    seed: u64,
+    /// Leave the folder and the running stack for you to look at
+    #[arg(long)]
+    keep: bool,
+}
+
+/// How long the parts took.
+#[derive(Default)]
+struct Times {
+    render: Duration,
+    environment: Duration,
+    up: Duration,
+    seed: Duration,
+    bench: Duration,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// With the root cause of the part that did not work. The scratch folder and what runs in it are taken away.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let scratch = tempfile::Builder::new().prefix("scalectl-demo-").tempdir().context("a scratch folder")?;
+        let folder = scratch.path().join(NAME);
+        // A demo that runs beside another one needs a name of its own.
+        let name: Name = format!("{NAME}-{}", std::process::id()).parse().map_err(anyhow::Error::from)?;
+        let global =
+            Global { directory: folder.clone(), project: Some(name.clone()), files: Vec::new(), ..global.clone() };
+        let result = self.all(&global, &name, &folder);
+        if self.keep && result.is_ok() {
+            let kept = scratch.keep();
+            global.say(&format!("\nit is still up, in {}", kept.join(NAME).display()));
+            global.say(&format!("  end it with: scalectl -C {} -p {name} down --volumes", kept.join(NAME).display()));
+            return result;
+        }
+        let cleaned = clean_up(&global, name, &folder);
+        match result {
+            Ok(exit) => cleaned.map(|()| exit),
+            failed => failed,
+        }
     }
+
+    fn all(&self, global: &Global, name: &Name, folder: &Path) -> Result<Exit> {
+        let mut times = Times::default();
+        times.render = timed(|| self.render(name, folder))?.1;
+        global.say(&format!("rendered template {} in {} ms", self.template, times.render.as_millis()));
+        let session = Session::open(global, Options::default())?;
+        times.environment = timed(|| block_on(prepare(&session)))?.1;
+        times.up = timed(|| block_on(up(&session)))?.1;
+        times.seed = timed(|| block_on(seed(&session)))?.1;
+        let (exit, took) = timed(|| self.bench(&session))?;
+        times.bench = took;
+        global.say(&times.report());
+        Ok(exit)
+    }
+
+    fn render(&self, name: &Name, folder: &Path) -> Result<()> {
+        let template = scaffold::find(&self.template).map_err(Failure::from)?;
+        let features = scaffold::choose(&template.manifest, &Choice::Defaults).map_err(Failure::from)?;
+        let files = scaffold::render(&template, name, &features).map_err(Failure::from)?;
+        let flag = std::sync::atomic::AtomicBool::new(false);
+        scaffold::write(&files, folder, Existing::Refuse, &flag).map_err(Failure::from)?;
+        choose_port(&folder.join(crate::stack::FILE_NAME))
+    }
+
+    fn bench(&self, session: &Session<'_>) -> Result<Exit> {
+        let url = status::front_url(&session.stack).unwrap_or_default();
+        let mut config = load::Config::new(url.parse().context("the balancer's address")?);
+        bench::of_stack(&mut config, &session.stack, None)?;
+        config.rate = self.rps.unwrap_or(config.rate);
+        config.length = load::Length::Duration(self.duration);
+        config.seed = self.seed;
+        session.say(&format!("loading {url} with {} requests a second for {}", config.rate, self.duration));
+        let summary = bench::measure(&config, LiveBench::new(session.global().quiet))?;
+        let format = if session.global().json { Format::Json } else { Format::Text };
+        super::report::emit(&summary, &[Output { format, file: None }], session.global())?;
+        // What the machine makes of the objectives is printed; a demo that ran has done its work.
+        Ok(match (summary.setup.interrupted, summary.counts.ok) {
+            (true, _) => Exit::Interrupted,
+            (false, 0) => Exit::Failed,
+            (false, _) => Exit::Done,
+        })
+    }
+}
+
+impl Times {
+    fn report(&self) -> String {
+        let seconds = |time: Duration| format!("{:6.1} s", time.as_secs_f64());
+        let total = self.render + self.environment + self.up + self.seed + self.bench;
+        format!(
+            "\nrender    {}\ninstall   {}   downloads and installs the service's libraries; kept for next time\nup        {}\nseed      {}\nbench     {}\ntotal     {}",
+            seconds(self.render),
+            seconds(self.environment),
+            seconds(self.up),
+            seconds(self.seed),
+            seconds(self.bench),
+            seconds(total),
+        )
+    }
+}
+
+fn timed<T>(part: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
+    let begin = Instant::now();
+    let value = part()?;
+    Ok((value, begin.elapsed()))
+}
+
+/// Keeps the template's port if it is free, and takes a free one otherwise: a demo should not fail because something
+/// else runs.
+fn choose_port(file: &Path) -> Result<()> {
+    let text = fs::read_to_string(file)?;
+    let mut document: toml_edit::DocumentMut = text.parse()?;
+    let Some(port) = document.get_mut("balancer").and_then(|b| b.get_mut("port")) else { return Ok(()) };
+    let wanted = port.as_integer().and_then(|p| u16::try_from(p).ok()).unwrap_or(0);
+    if ports::is_free(wanted) {
+        return Ok(());
+    }
+    let free = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+    *port = toml_edit::value(i64::from(free));
+    fs::write(file, document.to_string())?;
+    Ok(())
+}
+
+/// Environments and volumes, before the clock of `up` starts: a download says nothing about the engine.
+async fn prepare(session: &Session<'_>) -> Result<()> {
+    session.ground().await
+}
+
+async fn up(session: &Session<'_>) -> Result<()> {
+    session.apply(&Intent::up()).await.map(drop)
+}
+
+/// Runs the seed job, if the template has one.
+async fn seed(session: &Session<'_>) -> Result<()> {
+    let job = session.stack.jobs.keys().find(|name| name.as_str() == "seed");
+    let Some(job) = job else { return Ok(()) };
+    let mut plan = Plan::default();
+    plan.push(Action::RunJob { job: job.clone() }, "the load asks for its users", &[]);
+    session.carry_out(&plan).await
+}
+
+/// Takes the stack down and its data away.
+fn clean_up(global: &Global, project: Name, folder: &PathBuf) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let root = folder.canonicalize()?;
+    let identity = crate::engine::Identity { project, root };
+    block_on(async move {
+        let local = Local::bare(identity.clone())?;
+        let lock = super::session::lock(global, &local).await?;
+        let observed = local.observe().await?;
+        let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: true });
+        let quiet = Global { quiet: true, ..global.clone() };
+        tokio::select! {
+            done = carry_out(&quiet, &local, &plan) => done?,
+            () = interrupted() => {}
+        }
+        lock.remove();
+        Ok(())
+    })
 }

@@ -114,6 +114,11 @@ impl<'g> Session<'g> {
         self.carry_out(&plan).await
     }
 
+    /// The flags that every command takes.
+    pub fn global(&self) -> &Global {
+        self.global
+    }
+
     /// Tells something on stderr, unless told to be quiet.
     pub fn say(&self, text: &str) {
         self.global.say(text);

@@ -1,7 +1,7 @@
 //! From a stack to the processes that run it: pure, so that the result is compared as text in tests.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -237,9 +237,4 @@ pub fn base_variables(all: impl Iterator<Item = (String, String)>) -> BTreeMap<S
             || ["http_proxy", "https_proxy", "no_proxy", "all_proxy"].contains(&name.to_lowercase().as_str())
     };
     all.filter(|(name, _)| wanted(name)).collect()
-}
-
-/// The folder that a service is built from.
-pub fn build_folder(root: &Path, service: &Service) -> Option<PathBuf> {
-    service.build.as_ref().map(|build| root.join(build))
 }

@@ -76,8 +76,6 @@ pub struct Status {
 pub struct Replica {
     /// What it was made from.
     pub fingerprint: Fingerprint,
-    /// How it is started.
-    pub process: Process,
     /// The balancers may use it.
     pub member: bool,
     /// The balancers send it nothing new.
@@ -103,8 +101,8 @@ impl Replica {
             log_from: 0,
             retired: false,
         });
-        tokio::spawn(Life { fleet, id, process: process.clone(), inbox, report }.run());
-        Self { fingerprint, process, member: false, draining: false, orders, status }
+        tokio::spawn(Life { fleet, id, process, inbox, report }.run());
+        Self { fingerprint, member: false, draining: false, orders, status }
     }
 
     /// Tells it something.
