@@ -224,6 +224,30 @@ mod tests {
         assert_eq!(excluded(".\n/", &["a"]), [""; 0]);
     }
 
+    /// Cases that Docker's matcher is tested with.
+    #[test]
+    fn single_patterns_match_as_in_docker() {
+        let matching = "** file|**/ file|** dir/file|**/** dir/file|dir/** dir/dir2/file|**/dir dir/file|\
+            **/dir2/* dir/dir2/file|**/dir2/** dir/dir2/dir3/file|**file file|**file dir/dir/file|\
+            **/file* dir/dir/file.txt|**/file*txt dir/dir/file.txt|**/file*.txt* dir/dir/file.txt|\
+            **/**/*.txt dir/dir/file.txt|**/**/*.txt file.txt|a**/*.txt a/file.txt|a**/*.txt a/dir/dir/file.txt|\
+            a/*.txt a/file.txt|a/*.txt** a/file.txt|a[b-d]e ace|a[^b-d]e aze|.* .foo|abc.def abc.def|abc?def abcZdef|\
+            a\\\\ a\\|**/foo/bar dir/dir2/foo/bar|abc/** abc/def/ghi|**/.foo .foo|./bar.* bar.foo|a(b)c/def a(b)c/def|\
+            a.|)$(}+{bc a.|)$(}+{bc";
+        // The last case has the separator in it.
+        let (list, last) = matching.split_at(matching.find("a.|)").unwrap());
+        for case in list.trim_end_matches('|').split('|').chain([last]) {
+            let (pattern, path) = case.trim().split_once(' ').unwrap();
+            assert_eq!(excluded(pattern, &[path]), [path], "{pattern}");
+        }
+        let other = "**/**/*.txt2 dir/dir/file.txt|a/*.txt a/dir/file.txt|a[b-d]e ae|a[b-d]e aae|.* foo|abc.def abcZdef|\
+            abc?def abcdef|abc/** abc|**/.foo bar.foo|a(b)c/def a(b)c/xyz";
+        for case in other.split('|') {
+            let (pattern, path) = case.trim().split_once(' ').unwrap();
+            assert_eq!(excluded(pattern, &[path]), [""; 0], "{pattern}");
+        }
+    }
+
     #[test]
     fn special_characters_mean_themselves_and_classes_work() {
         assert_eq!(excluded("a.b+(c)*", &["a.b+(c)d", "axb+(c)d"]), ["a.b+(c)d"]);

@@ -82,7 +82,8 @@ impl Site<'_> {
             Err(TryLockError::WouldBlock) => {
                 let mut holder = String::new();
                 _ = file.read_to_string(&mut holder);
-                (self.progress)(Progress::Waiting { holder: holder.trim().parse().ok() });
+                let holder = holder.trim().parse().ok().filter(|pid| *pid != std::process::id());
+                (self.progress)(Progress::Waiting { holder });
                 while let Err(source) = file.lock() {
                     if source.kind() != io::ErrorKind::Interrupted {
                         return Err(error("lock")(source));

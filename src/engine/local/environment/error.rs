@@ -109,6 +109,7 @@ fn lock_hint(path: &std::path::Path) -> &'static str {
              or set runtime = \"none\""
         }
         Some("Cargo.lock") => "write it with \"cargo generate-lockfile\", or set runtime = \"none\"",
+        Some("package.json") => "a service with runtime = \"node\" needs it; else set runtime = \"none\"",
         _ => "write it with \"npm install --package-lock-only\", or set runtime = \"none\"",
     }
 }

@@ -59,7 +59,7 @@ impl Environment {
 pub enum Progress<'a> {
     /// Another command is preparing the same environment; this one waits for it.
     Waiting {
-        /// That command's process id, if it could be told.
+        /// That command's process id; `None` where it could not be told, or is this one's own.
         holder: Option<u32>,
     },
     /// A program was started, written as one would type it.
