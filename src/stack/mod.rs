@@ -106,7 +106,7 @@ fn read_all(source: &Source) -> Result<Document, LoadError> {
         match (Document::read(&source.directory.join(file)), &mut whole) {
             (Ok(document), Some(below)) => below.overlay(document),
             (Ok(document), None) => whole = Some(document),
-            (Err(problem), _) => problems.push(problem),
+            (Err(problem), _) => problems.push(*problem),
         }
     }
     whole.filter(|_| problems.is_empty()).ok_or(LoadError { problems })
