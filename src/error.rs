@@ -7,27 +7,44 @@ use std::fmt;
 
 /// How a command ended, as the exit code that scripts rely on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
-    /// Everything that was asked for was done.
-    Done = 0,
-    /// It failed for a reason that the message names.
-    Failed = 1,
-    /// Wrong usage or an invalid configuration; nothing was started or changed.
-    Usage = 2,
-    /// What was started did not become healthy in time.
-    Unhealthy = 3,
-    /// A service level objective was missed.
-    SloMissed = 4,
-    /// The load generator itself was the limit, so the result is not to be trusted.
-    Untrusted = 5,
-    /// Interrupted by the user.
-    Interrupted = 130,
+    /// 0: everything that was asked for was done.
+    Done,
+    /// 1: it failed for a reason that the message names.
+    Failed,
+    /// 2: wrong usage or an invalid configuration; nothing was started or changed.
+    Usage,
+    /// 3: what was started did not become healthy in time.
+    Unhealthy,
+    /// 4: a service level objective was missed.
+    SloMissed,
+    /// 5: the load generator itself was the limit, so the result is not to be trusted.
+    Untrusted,
+    /// 130: interrupted by the user.
+    Interrupted,
+    /// The exit code of the command that was run for the user.
+    Of(u8),
+}
+
+impl Exit {
+    /// The number that the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unhealthy => 3,
+            Self::SloMissed => 4,
+            Self::Untrusted => 5,
+            Self::Interrupted => 130,
+            Self::Of(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 

@@ -12,6 +12,8 @@
 //! | [`stack`] | `scalectl.toml`: parse, overlay, interpolate, validate, schema | `backing`, `bench` (its request types), `units` |
 //! | [`scaffold`] | project templates: catalog, answers, rendering | `units`, `stack` (names) |
 //! | [`engine`] | desired and observed state, their diff, the plan and its execution; `engine::local` runs processes | `stack`, `backing` |
+//! | [`ports`] | who holds a port of this machine | nothing |
+//! | [`doctor`] | what each command needs of this machine: probes, and checks decided from them | `ports` |
 //! | [`ui`] | progress and tables on stderr, from engine events and bench snapshots | everything above |
 //! | [`cli`] | one file per verb: flags in, a domain call, a printer out | everything; nobody imports it |
 //!
@@ -22,8 +24,10 @@
 pub mod backing;
 pub mod bench;
 pub mod cli;
+pub mod doctor;
 pub mod engine;
 pub mod error;
+pub mod ports;
 pub mod report;
 pub mod scaffold;
 pub mod stack;

@@ -1,7 +1,64 @@
 //! The load generator: an open-loop schedule, real connections, honest figures.
 //!
+//! # Layout
+//!
+//! | what | where |
+//! | --- | --- |
+//! | when to send: pure, tested without a network | [`Schedule`] |
+//! | what to send, compiled before the run | [`Workload`], [`Mix`], `template` |
+//! | what a run is asked to do | [`Config`], [`Target`], [`Slo`] |
+//! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight` |
+//! | bytes to the target and back | `transport` |
+//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`Distribution`], `series` |
+//! | whether the generator itself was the limit | [`Verdict`] |
+//! | the result | [`Summary`] |
+//!
+//! Instants are CLOCK_MONOTONIC in nanoseconds. Per request: `scheduled` (the schedule says), `ready` (due, and a
+//! connection free for it), `started` (just before the action that begins it), `finished` (last byte read). Response
+//! time = finished − scheduled, service time = finished − started, pool wait = ready − scheduled, own lag = started −
+//! ready. Only own lag is the generator's fault.
+//!
 //! It depends on no other module of the crate but [`crate::units`].
 
+mod clock;
+mod config;
+mod control;
+mod distribution;
+mod flight;
+mod host;
+mod mix;
+mod pool;
+mod progress;
+mod recorder;
+mod run;
+mod sample;
+mod schedule;
+mod series;
+mod slo;
+mod summary;
+mod tally;
+mod target;
+mod template;
+mod timer;
+mod transport;
+mod verdict;
+mod worker;
 mod workload;
 
+pub use clock::Start;
+pub use config::{Config, ConfigError, Length};
+pub use control::Control;
+pub use distribution::{Distribution, Packed, Percentile, Quantile};
+pub use mix::{Mix, MixError};
+pub use progress::{Observer, Snapshot, Started};
+pub use run::{Error, run};
+pub use sample::{Cause, Fault, FaultKind, Outcome, Phase, Sample, Side};
+pub use schedule::{Arrival, Arrivals, Schedule};
+pub use series::Second;
+pub use slo::{Measure, Slo, SloError, SloResult};
+pub use summary::{Connections, Latency, MergeError, RequestSummary, Setup, Summary};
+pub use tally::{Counts, Distributions, ErrorCount, Evidence, Tally};
+pub use target::{Scheme, Target, TargetError};
+pub use template::{GENERATORS, TemplateError};
+pub use verdict::{SelfWatch, Verdict};
 pub use workload::{RequestSpec, Workload};

@@ -48,6 +48,21 @@ pub struct RequestSpec {
     pub json: Option<serde_json::Value>,
 }
 
+impl RequestSpec {
+    /// A plain GET of `path`.
+    pub fn get(path: &str) -> Self {
+        Self {
+            weight: one(),
+            name: None,
+            method: get(),
+            path: path.to_owned(),
+            headers: BTreeMap::new(),
+            body: None,
+            json: None,
+        }
+    }
+}
+
 fn one() -> u32 {
     1
 }

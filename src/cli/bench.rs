@@ -1,21 +1,194 @@
 //! `scalectl bench`.
 
+use std::thread;
+
 use anyhow::Result;
 
 use super::Global;
+use super::report::{emit, outputs_or_default};
+use crate::bench::{self, Config, ConfigError, Control, Length, RequestSpec, Slo, Summary, Target};
 use crate::error::{Exit, Failure};
+use crate::report::Output;
+use crate::ui::bench::LiveBench;
+use crate::units::{Rate, TimeSpan};
 
 /// Arguments of `scalectl bench`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// What to load: http://host:port/path, or without the scheme
+    #[arg(value_name = "URL|SERVICE")]
+    target: Option<String>,
+    /// Requests a second that are scheduled, whatever the target does [default: 50]
+    #[arg(long, value_name = "RATE", env = "SCALECTL_RPS", help_heading = "Load")]
+    rps: Option<Rate>,
+    /// How long requests are scheduled [default: 10s]
+    #[arg(
+        short = 'z',
+        long,
+        value_name = "TIME",
+        env = "SCALECTL_DURATION",
+        conflicts_with = "number",
+        help_heading = "Load"
+    )]
+    duration: Option<TimeSpan>,
+    /// How many requests are scheduled, instead of a duration
+    #[arg(short = 'n', long = "requests", id = "number", value_name = "N", help_heading = "Load")]
+    requests: Option<u64>,
+    /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
+    #[arg(short, long, value_name = "N", env = "SCALECTL_CONNECTIONS", help_heading = "Load")]
+    connections: Option<u32>,
+    /// Threads that send [default: one for 20000 rps, leaving a core free]
+    #[arg(long, value_name = "N", env = "SCALECTL_THREADS", help_heading = "Load")]
+    threads: Option<u32>,
+    /// Seed of everything that is drawn [default: another one each time]
+    #[arg(long, value_name = "N", env = "SCALECTL_SEED", help_heading = "Load")]
+    seed: Option<u64>,
+    /// Longest time an answer may take [default: 10s]
+    #[arg(short, long, value_name = "TIME", env = "SCALECTL_TIMEOUT", help_heading = "Load")]
+    timeout: Option<TimeSpan>,
+    /// How long after the schedule's end answers are awaited [default: the timeout, at most 10s]
+    #[arg(long, value_name = "TIME", env = "SCALECTL_GRACE", help_heading = "Load")]
+    grace: Option<TimeSpan>,
+    /// HTTP method
+    #[arg(short, long, value_name = "METHOD", default_value = "GET", help_heading = "Request")]
+    method: String,
+    /// Header, as 'Name: value'; repeat for more
+    #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "Request")]
+    headers: Vec<String>,
+    /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'
+    #[arg(short = 'd', long, value_name = "TEXT", help_heading = "Request")]
+    body: Option<String>,
+    /// Accept every TLS certificate
+    #[arg(long, help_heading = "Request")]
+    insecure: bool,
+    /// Objective that the result is held against: 'p99<50ms', 'errors<0.1%', 'rate>=9900'; repeat for more
+    #[arg(long, value_name = "OBJECTIVE", help_heading = "Result")]
+    slo: Vec<Slo>,
+    /// Format of the result and where it goes: text, json, json=FILE; repeat for more
+    #[arg(short, long, value_name = "FORMAT[=FILE]", help_heading = "Result")]
+    output: Vec<Output>,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// The configuration is refused, nothing can be connected to, or a result cannot be written.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let outputs = outputs_or_default(&self.output, global.json)?;
+        let config = self.config(global)?;
+        interrupt_on_signal(config.control.clone())?;
+        let mut live = LiveBench::new(global.quiet);
+        let summary = bench::run(&config, &mut live).map_err(failure)?;
+        emit(&summary, &outputs, global)?;
+        Ok(exit_of(&summary))
+    }
+
+    fn config(&self, global: &Global) -> Result<Config, Failure> {
+        let target = resolve_target(global, self.target.as_deref())?;
+        let request = self.request(&target)?;
+        let mut config = Config::new(target);
+        config.requests = vec![request];
+        config.rate = self.rps.unwrap_or(config.rate);
+        config.length = match (self.requests, self.duration) {
+            (Some(count), _) => Length::Requests(count),
+            (None, Some(span)) => Length::Duration(span),
+            (None, None) => config.length,
+        };
+        config.connections = self.connections;
+        config.threads = self.threads;
+        config.seed = self.seed.unwrap_or(config.seed);
+        config.timeout = self.timeout.unwrap_or(config.timeout);
+        config.grace = self.grace;
+        config.insecure = self.insecure;
+        config.slos.clone_from(&self.slo);
+        Ok(config)
+    }
+
+    fn request(&self, target: &Target) -> Result<RequestSpec, Failure> {
+        let mut request = RequestSpec::get(&target.path);
+        request.method.clone_from(&self.method);
+        request.body.clone_from(&self.body);
+        for header in &self.headers {
+            let (name, value) = header.split_once(':').ok_or_else(|| {
+                Failure::usage(format!("header \"{header}\" has no colon")).hint("write it like -H 'Accept: text/html'")
+            })?;
+            request.headers.insert(name.trim().to_owned(), value.trim().to_owned());
+        }
+        Ok(request)
+    }
+}
+
+/// The address of what is to be loaded.
+fn resolve_target(_global: &Global, target: Option<&str>) -> Result<Target, Failure> {
+    let Some(text) = target else {
+        return Err(Failure::usage("bench needs a URL").hint("scalectl bench http://localhost:8080/"));
+    };
+    text.parse().map_err(|error: bench::TargetError| {
+        Failure::usage(error.to_string()).hint("write it like http://localhost:8080/path")
+    })
+}
+
+/// The first Ctrl-C ends the schedule, the second aborts.
+fn interrupt_on_signal(control: Control) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            while tokio::signal::ctrl_c().await.is_ok() {
+                control.interrupt();
+            }
+        });
+    })?;
+    Ok(())
+}
+
+fn failure(error: bench::Error) -> Failure {
+    match &error {
+        bench::Error::Config(ConfigError::Mix(mix)) => {
+            let failure = Failure::usage(error.to_string());
+            match mix.hint() {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+        bench::Error::Config(_) => Failure::usage(error.to_string()),
+        bench::Error::NoConnection { address, fault } => {
+            let kind = fault.kind;
+            let failure = Failure::failed(format!("cannot connect to {address}"))
+                .because(format!("{} in phase {}: {}", kind.cause, kind.phase, fault.detail));
+            match hint_for(kind.cause) {
+                Some(hint) => failure.hint(hint),
+                None => failure,
+            }
+        }
+        bench::Error::Interrupted => Failure::interrupted(error.to_string()),
+        bench::Error::Setup(_) | bench::Error::Broken => Failure::failed(error.to_string()),
+    }
+}
+
+fn hint_for(cause: bench::Cause) -> Option<&'static str> {
+    match cause {
+        bench::Cause::Refused => Some("nobody listens there: is the service up, and is it this port?"),
+        bench::Cause::UnknownHost => Some("check the spelling of the host name"),
+        bench::Cause::Handshake => Some("use http:// if the target speaks no TLS, --insecure for a certificate of your own"),
+        bench::Cause::Descriptors => Some("raise `ulimit -n`, or lower --connections"),
+        bench::Cause::Timeout | bench::Cause::Unreachable => Some("check the address, and firewalls in between"),
+        _ => None,
+    }
+}
+
+/// Exit codes in order of precedence: interrupted, untrusted, objectives missed, not one request ended well.
+fn exit_of(summary: &Summary) -> Exit {
+    if summary.setup.interrupted {
+        Exit::Interrupted
+    } else if !summary.verdict.trusted {
+        Exit::Untrusted
+    } else if !summary.slo_met() {
+        Exit::SloMissed
+    } else if summary.counts.ok == 0 && summary.slo.is_empty() {
+        Exit::Failed
+    } else {
+        Exit::Done
     }
 }

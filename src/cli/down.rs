@@ -2,20 +2,46 @@
 
 use anyhow::Result;
 
-use super::Global;
-use crate::error::{Exit, Failure};
+use super::session::{block_on, carry_out, identity, lock};
+use super::{Global, up};
+use crate::engine::local::Local;
+use crate::engine::{Desired, Engine, Intent, diff};
+use crate::error::Exit;
 
 /// Arguments of `scalectl down`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Remove the data too: volumes and logs
+    #[arg(long)]
+    volumes: bool,
+    /// Print the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// When something does not end.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let identity = identity(global)?;
+        block_on(async move {
+            let local = Local::bare(identity.clone())?;
+            let lock = lock(global, &local).await?;
+            let observed = local.observe().await?;
+            let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: self.volumes });
+            if self.dry_run {
+                return up::print_plan(global, &plan);
+            }
+            carry_out(global, &local, &plan).await?;
+            if self.volumes {
+                local.remove_state()?;
+            }
+            lock.remove();
+            global.say(if plan.is_empty() { "nothing was up" } else { "everything is down" });
+            Ok(Exit::Done)
+        })
     }
 }

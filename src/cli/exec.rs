@@ -1,21 +1,53 @@
 //! `scalectl exec`.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 
-use super::Global;
+use super::session::{Session, block_on};
+use super::{Global, run, up};
+use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
+use crate::units::Name;
 
 /// Arguments of `scalectl exec`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Service (its first ready replica), or a replica like api-2
+    #[arg(value_name = "SERVICE")]
+    target: Name,
+    /// Command and its arguments
+    #[arg(value_name = "COMMAND", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// When there is no such replica, or the command cannot be started.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        block_on(async move {
+            let session = Session::open(global, Options::default())?;
+            let observed = session.observe().await?;
+            let named = observed.replicas.iter().find(|r| r.id.to_string() == self.target.as_str());
+            let of_service = || observed.replicas_of(&self.target).into_iter().find(|r| r.pid.is_some());
+            let Some(replica) = named.or_else(of_service) else {
+                if !session.stack.services.contains_key(&self.target) {
+                    let known = session.stack.services.keys().map(Name::as_str);
+                    return Err(up::unknown("service or replica", self.target.as_str(), known).into());
+                }
+                return Err(Failure::failed(format!("no replica of {} runs", self.target))
+                    .hint(format!("`scalectl up` starts them; `scalectl run {} -- …` needs none", self.target))
+                    .into());
+            };
+            let mut variables = BTreeMap::from([("SCALECTL_REPLICA".to_owned(), replica.id.to_string())]);
+            if let Some(address) = replica.address {
+                variables.insert("PORT".to_owned(), address.port().to_string());
+                variables.insert("HOST".to_owned(), address.ip().to_string());
+            }
+            run::foreground(&session, &replica.id.service, Some(self.command), variables).await
+        })
     }
 }

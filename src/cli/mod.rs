@@ -17,6 +17,7 @@ mod demo;
 mod doctor;
 mod down;
 mod exec;
+mod interrupt;
 mod logs;
 mod man;
 mod new;
@@ -25,8 +26,10 @@ mod restart;
 mod run;
 mod scale;
 mod schema;
+mod session;
 mod start;
 mod status;
+mod stdout;
 mod stop;
 mod supervise;
 mod up;
@@ -81,6 +84,13 @@ impl Global {
     /// Where the stack is described.
     pub fn source(&self) -> Source {
         Source { directory: self.directory.clone(), files: self.files.clone(), project: self.project.clone() }
+    }
+
+    /// Tells something on stderr, unless told to be quiet.
+    pub fn say(&self, text: &str) {
+        if !self.quiet {
+            anstream::eprintln!("{text}");
+        }
     }
 
     /// Loads the stack.

@@ -1,21 +1,104 @@
-//! `scalectl report`.
+//! `scalectl report`, and the writing of results that `bench` shares with it.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::Global;
+use super::{ColorWhen, Global};
+use crate::bench::Summary;
 use crate::error::{Exit, Failure};
+use crate::report::{self, Format, Output};
+
+/// Columns of a text report where there is no terminal to ask.
+const COLUMNS: usize = 80;
 
 /// Arguments of `scalectl report`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Results of `scalectl bench --output json=FILE`; several are merged into one
+    #[arg(value_name = "FILE", required = true)]
+    results: Vec<PathBuf>,
+    /// Format of the report and where it goes: text, json, json=FILE; repeat for more
+    #[arg(short, long, value_name = "FORMAT[=FILE]")]
+    output: Vec<Output>,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// A file is not a result, the results cannot be merged, or a report cannot be written.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let outputs = outputs_or_default(&self.output, global.json)?;
+        let results = self.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
+        let merged = match results.as_slice() {
+            [one] => one.clone(),
+            several => Summary::merge(several).map_err(|e| Failure::usage(e.to_string()))?,
+        };
+        emit(&merged, &outputs, global)?;
+        Ok(Exit::Done)
     }
+}
+
+fn read(path: &Path) -> Result<Summary, Failure> {
+    let shown = path.display();
+    let text = fs::read_to_string(path)
+        .map_err(|error| Failure::usage(format!("cannot read {shown}")).because(error.to_string()))?;
+    serde_json::from_str(&text).map_err(|error| {
+        Failure::usage(format!("{shown} is not the result of a bench"))
+            .because(error.to_string())
+            .hint("write one with `scalectl bench --output json=FILE`")
+    })
+}
+
+/// The outputs that were asked for, and stdout's own unless one of them goes there.
+pub(super) fn outputs_or_default(asked: &[Output], json: bool) -> Result<Vec<Output>, Failure> {
+    let mut outputs = asked.to_vec();
+    let on_stdout = outputs.iter().filter(|o| o.file.is_none()).count();
+    let conflicts = json && outputs.iter().any(|o| o.file.is_none() && o.format != Format::Json);
+    if on_stdout > 1 || conflicts {
+        return Err(Failure::usage("only one format can go to stdout").hint("give the others a file: --output json=FILE"));
+    }
+    if on_stdout == 0 {
+        let format = if json { Format::Json } else { Format::Text };
+        outputs.insert(0, Output { format, file: None });
+    }
+    Ok(outputs)
+}
+
+/// Writes a result in every format to where it goes.
+pub(super) fn emit(summary: &Summary, outputs: &[Output], global: &Global) -> Result<(), Failure> {
+    for output in outputs {
+        match &output.file {
+            Some(path) => to_file(summary, output.format, path)
+                .map_err(|e| Failure::failed(format!("cannot write {}", path.display())).because(e.to_string()))?,
+            None => match to_stdout(summary, output.format, global.color) {
+                // Whoever read it has read enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+                written => written.map_err(|e| Failure::failed("cannot write to stdout").because(e.to_string()))?,
+            },
+        }
+    }
+    Ok(())
+}
+
+fn to_file(summary: &Summary, format: Format, path: &Path) -> io::Result<()> {
+    let mut out = BufWriter::new(anstream::StripStream::new(File::create(path)?));
+    report::write(summary, format, COLUMNS, &mut out)?;
+    out.flush()
+}
+
+fn to_stdout(summary: &Summary, format: Format, color: ColorWhen) -> io::Result<()> {
+    let choice = match color {
+        ColorWhen::Auto => anstream::AutoStream::choice(&io::stdout()),
+        ColorWhen::Always => anstream::ColorChoice::Always,
+        ColorWhen::Never => anstream::ColorChoice::Never,
+    };
+    let columns = terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into());
+    let mut out = BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
+    report::write(summary, format, columns, &mut out)?;
+    out.flush()
 }

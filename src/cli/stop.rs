@@ -2,20 +2,34 @@
 
 use anyhow::Result;
 
-use super::Global;
-use crate::error::{Exit, Failure};
+use super::session::{Session, block_on};
+use super::{Global, up};
+use crate::engine::Intent;
+use crate::engine::local::Options;
+use crate::error::Exit;
+use crate::units::Name;
 
 /// Arguments of `scalectl stop`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Only these services; all unless given
+    #[arg(value_name = "SERVICE")]
+    services: Vec<Name>,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// With the root cause, when it does not work.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        block_on(async move {
+            let session = Session::open(global, Options::default())?;
+            up::require_services(&session, &self.services)?;
+            let plan = session.apply(&Intent::Stop(self.services)).await?;
+            session.say(if plan.is_empty() { "nothing to stop" } else { "stopped" });
+            Ok(Exit::Done)
+        })
     }
 }

@@ -1,8 +1,9 @@
-//! `scalectl supervise`.
+//! `scalectl supervise`: the process behind `up`; nobody types it.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::Global;
+use crate::engine::{Identity, local};
 use crate::error::{Exit, Failure};
 
 /// Arguments of `scalectl supervise`.
@@ -14,8 +15,11 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// When the project already has a supervisor, or its socket cannot be had.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let project = global.project.clone().ok_or_else(|| Failure::usage("supervise needs --project"))?;
+        let root = global.directory.canonicalize().context("the project's folder")?;
+        local::supervise(Identity { project, root })?;
+        Ok(Exit::Done)
     }
 }

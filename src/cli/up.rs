@@ -1,21 +1,125 @@
 //! `scalectl up`.
 
+use std::time::Instant;
+
 use anyhow::Result;
 
-use super::Global;
+use super::session::{Session, block_on};
+use super::{Global, logs, status};
+use crate::engine::Intent;
+use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
+use crate::units::{Name, TimeSpan};
+
+/// Where a stack runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineChoice {
+    /// As processes on this machine
+    Local,
+}
 
 /// Arguments of `scalectl up`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Only these services, and what they need
+    #[arg(value_name = "SERVICE")]
+    services: Vec<Name>,
+    /// Where to run it
+    #[arg(long, value_name = "ENGINE", default_value = "local", env = "SCALECTL_ENGINE")]
+    engine: EngineChoice,
+    /// Print the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// How long a replica may take to become ready
+    #[arg(long, value_name = "TIME", default_value = "120s", env = "SCALECTL_TIMEOUT")]
+    timeout: TimeSpan,
+    /// Stay, and show the logs
+    #[arg(long)]
+    follow: bool,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// With the root cause of what does not come up.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        block_on(self.up(global))
+    }
+
+    async fn up(self, global: &Global) -> Result<Exit> {
+        let begin = Instant::now();
+        let EngineChoice::Local = self.engine;
+        let session = Session::open(global, Options { timeout: self.timeout.0 })?;
+        require_services(&session, &self.services)?;
+        let intent = Intent::Up { only: self.services.clone(), scaled: Vec::new() };
+        if self.dry_run {
+            let plan = session.plan(&intent).await?;
+            return print_plan(global, &plan);
+        }
+        session.say(&format!("{} on the local engine: processes on this machine", session.stack.project.name));
+        for note in session.local.notes() {
+            session.say(&format!("  note: {note}"));
+        }
+        let plan = session.apply(&intent).await?;
+        let url = status::front_url(&session.stack);
+        if global.json {
+            status::print(&session, global).await?;
+        } else if let Some(url) = &url {
+            println!("{url}");
+        }
+        let took = begin.elapsed().as_secs_f64();
+        session.say(&match plan.is_empty() {
+            true => format!("nothing to change ({took:.2} s)"),
+            false => format!("{} is up ({took:.1} s)", session.stack.project.name),
+        });
+        if self.follow {
+            return logs::follow(global, &session.local).await;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Prints a plan as the result of a command.
+///
+/// # Errors
+///
+/// When it cannot be printed.
+pub fn print_plan(global: &Global, plan: &crate::engine::Plan) -> Result<Exit> {
+    if global.json {
+        println!("{}", serde_json::to_string_pretty(plan)?);
+    } else if plan.is_empty() {
+        println!("nothing to change");
+    } else {
+        print!("{plan}");
+    }
+    Ok(Exit::Done)
+}
+
+/// Refuses services that the stack does not have.
+///
+/// # Errors
+///
+/// With the nearest name.
+pub fn require_services(session: &Session<'_>, services: &[Name]) -> Result<()> {
+    for service in services {
+        if !session.stack.services.contains_key(service) {
+            let known = session.stack.services.keys().map(Name::as_str);
+            return Err(unknown("service", service.as_str(), known).into());
+        }
+    }
+    Ok(())
+}
+
+/// The failure for a name that nothing has: it names the nearest, or all.
+pub fn unknown<'n>(kind: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Failure {
+    let known: Vec<_> = known.collect();
+    let nearest = known.iter().max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)));
+    let failure = Failure::usage(format!("there is no {kind} `{name}` in this stack"));
+    match nearest {
+        Some(near) if strsim::jaro(name, near) > 0.75 => failure.hint(format!("did you mean `{near}`?")),
+        Some(_) => failure.hint(format!("there are: {}", known.join(", "))),
+        None => failure.hint(format!("the stack has no {kind} at all")),
     }
 }

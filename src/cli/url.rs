@@ -2,20 +2,86 @@
 
 use anyhow::Result;
 
-use super::Global;
+use super::session::{Session, block_on};
+use super::{Global, status, up};
+use crate::backing;
+use crate::engine::BalancerId;
+use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
+use crate::units::Name;
 
 /// Arguments of `scalectl url`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Service or backing service; the balancer's unless given
+    #[arg(value_name = "NAME")]
+    name: Option<Name>,
+}
 
 impl Args {
     /// Runs the command.
     ///
     /// # Errors
     ///
-    /// As the failure says.
-    pub fn run(self, _global: &Global) -> Result<Exit> {
-        Err(Failure::failed("not built yet").into())
+    /// When it has no address.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        block_on(async move {
+            let session = Session::open(global, Options::default())?;
+            let url = address(&session, self.name.as_ref()).await?;
+            if global.json {
+                println!("{}", serde_json::json!({ "url": url }));
+            } else {
+                println!("{url}");
+            }
+            Ok(Exit::Done)
+        })
     }
+}
+
+/// Where something is reached.
+///
+/// # Errors
+///
+/// When there is no such thing, or it has no address now.
+pub async fn address(session: &Session<'_>, name: Option<&Name>) -> Result<String> {
+    let stack = &session.stack;
+    let front = stack.balancer.as_ref().map(|b| &b.service);
+    let Some(name) = name.or(front) else {
+        return Err(Failure::usage("the stack has no balancer").hint("name a service").into());
+    };
+    if front == Some(name) {
+        return Ok(status::front_url(stack).unwrap_or_default());
+    }
+    if let Some(resolved) = backing::resolve(stack).get(name) {
+        return backing_address(session, name, resolved);
+    }
+    if !stack.services.contains_key(name) {
+        let known = stack.services.keys().chain(stack.backing.keys()).map(Name::as_str);
+        return Err(up::unknown("service or backing service", name.as_str(), known).into());
+    }
+    let observed = session.observe().await?;
+    let inner = observed.balancers.iter().find(|b| b.id == BalancerId::Service(name.clone()));
+    let replica = observed.replicas_of(name).into_iter().find_map(|r| r.address.filter(|_| r.ready));
+    match (inner, replica) {
+        (Some(balancer), _) => Ok(format!("http://127.0.0.1:{}", balancer.port)),
+        (None, Some(address)) => Ok(format!("http://{address}")),
+        (None, None) => Err(Failure::failed(format!("no replica of {name} is ready"))
+            .hint("`scalectl status` says how far they are; `scalectl up` starts them")
+            .into()),
+    }
+}
+
+fn backing_address(session: &Session<'_>, name: &Name, resolved: &backing::Resolved<'_>) -> Result<String> {
+    if let Some(external) = &resolved.external {
+        return Ok(external.text.clone());
+    }
+    let path = match &resolved.entry.substitute {
+        backing::Substitute::File { file, .. } => session.local.places().volume(name).join(file),
+        _ => {
+            return Err(Failure::failed(format!("{name} has no address on the local engine"))
+                .because("each service has its own, in its process")
+                .into());
+        }
+    };
+    Ok(resolved.entry.substitute.url(&path).unwrap_or_default())
 }

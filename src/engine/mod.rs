@@ -1,1 +1,26 @@
-//! Engines: desired and observed state, their difference, the plan and its execution.
+//! Engines: what should run, what does run, the difference, and how it is brought about.
+//!
+//! ```text
+//! Stack → Desired  +  Observed (asked of the engine)  →  diff  →  Plan: steps, each with its cause  →  execute
+//! ```
+//!
+//! [`diff()`] is pure; [`execute()`] holds no decisions; an [`Engine`] observes and performs single actions. What runs
+//! is never remembered in a file: every command observes, and so can be interrupted at any instant and run again.
+
+mod diff;
+mod execute;
+mod lock;
+mod model;
+mod plan;
+
+pub mod local;
+pub mod source;
+
+pub use diff::{Intent, diff, ground};
+pub use execute::{Engine, Event, Observer, execute};
+pub use lock::{Lock, LockError};
+pub use model::{
+    BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Exited,
+    Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
+};
+pub use plan::{Action, Plan, Step, StepId};

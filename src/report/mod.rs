@@ -1,1 +1,112 @@
-//! Report formats: a bench summary in, bytes out.
+//! Report formats: a bench summary in, bytes out. Each format is one file and one variant of [`Format`].
+
+use std::fmt;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use crate::bench::Summary;
+
+mod chart;
+mod figures;
+mod json;
+mod text;
+
+pub use figures::{count, duration, duration_or, percent, rate};
+pub use json::json;
+pub use text::text;
+
+/// A report format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// To read in a terminal.
+    Text,
+    /// For scripts, and for `scalectl report`.
+    Json,
+}
+
+impl Format {
+    /// All formats.
+    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Writes `summary` in `format`; `width` is the number of columns of formats that are laid out for a terminal, which
+/// are styled with ANSI codes (write them through a stream that strips these where they are not wanted).
+///
+/// # Errors
+///
+/// The writer fails.
+pub fn write(summary: &Summary, format: Format, width: usize, out: &mut impl Write) -> io::Result<()> {
+    match format {
+        Format::Text => text(summary, out, width),
+        Format::Json => json(summary, out),
+    }
+}
+
+/// A format and where it goes: `json`, `json=result.json`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    /// The format.
+    pub format: Format,
+    /// The file; stdout without it.
+    pub file: Option<PathBuf>,
+}
+
+/// Why a text is no output.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OutputError {
+    /// No such format.
+    #[error("there is no format \"{name}\"; there are {}", Format::ALL.map(Format::name).join(", "))]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// `json=` without a file.
+    #[error("\"{0}\" names no file behind the \"=\"")]
+    NoFile(String),
+}
+
+impl FromStr for Output {
+    type Err = OutputError;
+    fn from_str(text: &str) -> Result<Self, OutputError> {
+        let (name, file) = match text.split_once('=') {
+            None => (text, None),
+            Some((_, "")) => return Err(OutputError::NoFile(text.to_owned())),
+            Some((name, file)) => (name, Some(PathBuf::from(file))),
+        };
+        let format = Format::ALL
+            .into_iter()
+            .find(|f| f.name() == name)
+            .ok_or_else(|| OutputError::Unknown { name: name.to_owned() })?;
+        Ok(Self { format, file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_output_is_a_format_and_perhaps_a_file() {
+        for format in Format::ALL {
+            assert_eq!(format.name().parse(), Ok(Output { format, file: None }));
+        }
+        assert_eq!("json=a=b".parse(), Ok(Output { format: Format::Json, file: Some("a=b".into()) }));
+        assert!("jsn".parse::<Output>().unwrap_err().to_string().contains("text, json"));
+        assert!("json=".parse::<Output>().is_err());
+    }
+}

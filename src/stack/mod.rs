@@ -15,6 +15,7 @@ mod budget;
 mod check;
 mod de;
 mod document;
+mod edit;
 mod interpolate;
 mod model;
 mod order;
@@ -33,6 +34,7 @@ pub use budget::{Budget, DEFAULT_POOL_SIZE, POOL_SIZE, Scale, Share};
 pub use check::{Finding, Report, Severity, check};
 pub use model::*;
 pub use order::Part;
+pub use edit::{EditError, save_replicas};
 pub use path::{KeyPath, Step};
 pub use problem::{LoadError, Location, Problem};
 pub use schema::{SCHEMA_ID, schema};
@@ -79,6 +81,19 @@ pub fn load(source: &Source) -> Result<Stack, LoadError> {
     let stack = assemble::assemble(document, root, variables, source.project.as_ref())?;
     let missing = missing_folders(&stack);
     if missing.is_empty() { Ok(stack) } else { Err(LoadError { problems: missing }) }
+}
+
+/// The project's name and root folder, from files whose other parts may be invalid; `None` if not even that can be read.
+pub fn identity(source: &Source) -> Option<(Name, PathBuf)> {
+    let file = source.files.first().map_or_else(|| source.directory.join(FILE_NAME), |f| source.directory.join(f));
+    let folder = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let root = folder.canonicalize().ok()?;
+    if let Some(project) = &source.project {
+        return Some((project.clone(), root));
+    }
+    let text = std::fs::read_to_string(&file).ok()?;
+    let table: toml::Table = toml::from_str(&text).ok()?;
+    Some((table.get("project")?.get("name")?.as_str()?.parse().ok()?, root))
 }
 
 /// Builds a stack from the text of one file, without reading anything: `root` stands for its folder and need not

@@ -72,7 +72,7 @@ pub struct Project {
 }
 
 /// How a service's program is prepared on the local engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
     /// A virtual environment from `requirements.lock`.

@@ -1,5 +1,12 @@
 //! What a person sees on stderr: errors, progress, tables.
 
+pub mod bench;
+mod plan;
+mod table;
+
+pub use plan::PlanProgress;
+pub use table::table;
+
 use anstyle::{AnsiColor, Style};
 
 use crate::error::{Exit, Failure};

@@ -1,0 +1,390 @@
+//! A distribution of durations: a histogram of fixed bounds, with exact minimum, maximum and sum beside it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as _, V2DeflateSerializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+/// The finest duration told apart: 1 µs (the histogram's unit below it is 512 ns).
+pub const LOWEST_NS: u64 = 1_000;
+/// The longest duration told apart: 1 h. Longer ones are counted there, and as saturated.
+pub const HIGHEST_NS: u64 = 3_600_000_000_000;
+/// Significant decimal digits.
+pub const DIGITS: u8 = 3;
+
+/// A percentile, kept in hundred-thousandths so that ranks are exact: p99.9 is 99 900.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Percentile(u32);
+
+impl Percentile {
+    const WHOLE: u32 = 100_000;
+    /// The median.
+    pub const P50: Self = Self(50_000);
+    /// The third quartile.
+    pub const P75: Self = Self(75_000);
+    /// The 90th.
+    pub const P90: Self = Self(90_000);
+    /// The 95th.
+    pub const P95: Self = Self(95_000);
+    /// The 99th.
+    pub const P99: Self = Self(99_000);
+    /// The 99.9th.
+    pub const P999: Self = Self(99_900);
+    /// The 99.99th.
+    pub const P9999: Self = Self(99_990);
+    /// Those that every result prints, ascending.
+    pub const PRINTED: [Self; 7] =
+        [Self::P50, Self::P75, Self::P90, Self::P95, Self::P99, Self::P999, Self::P9999];
+
+    /// The nearest rank among `population` values, from 1: ceil(p·N).
+    pub fn rank(self, population: u64) -> u64 {
+        let rank = (u128::from(population) * u128::from(self.0)).div_ceil(u128::from(Self::WHOLE));
+        u64::try_from(rank).unwrap_or(u64::MAX).max(1)
+    }
+
+    /// Whether a population of this size has at least one value beyond the percentile; otherwise the percentile would
+    /// be the maximum under another name.
+    pub fn is_supported_by(self, population: u64) -> bool {
+        u128::from(population) * u128::from(Self::WHOLE - self.0) >= u128::from(Self::WHOLE)
+    }
+}
+
+impl fmt::Display for Percentile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("p{}", f64::from(self.0) / 1000.0))
+    }
+}
+
+impl FromStr for Percentile {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let value: f64 = text.strip_prefix('p').and_then(|t| t.parse().ok()).ok_or(())?;
+        let scaled = (value * 1000.0).round();
+        if value > 0.0 && value < 100.0 && (scaled / 1000.0 - value).abs() < 1e-9 { Ok(Self(scaled as u32)) } else { Err(()) }
+    }
+}
+
+/// What can be said of a percentile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantile {
+    /// Its value in nanoseconds.
+    Is(u64),
+    /// It lies among what has no value (failed, unsent): it is at least the largest measured one.
+    AtLeast(u64),
+    /// The population is too small to tell it from the maximum.
+    TooFew,
+}
+
+impl Quantile {
+    /// The value, where there is one.
+    pub fn value(self) -> Option<u64> {
+        match self {
+            Self::Is(value) => Some(value),
+            Self::AtLeast(_) | Self::TooFew => None,
+        }
+    }
+}
+
+/// A distribution of durations in nanoseconds. Its size does not depend on how many are recorded.
+#[derive(Clone)]
+pub struct Distribution {
+    histogram: Histogram<u64>,
+    min: u64,
+    max: u64,
+    sum: u64,
+    saturated: u64,
+}
+
+impl Default for Distribution {
+    fn default() -> Self {
+        Self { histogram: empty(), min: u64::MAX, max: 0, sum: 0, saturated: 0 }
+    }
+}
+
+impl Distribution {
+    /// Records one duration.
+    pub fn record(&mut self, ns: u64) {
+        self.histogram.saturating_record(ns.min(HIGHEST_NS));
+        self.saturated += u64::from(ns > HIGHEST_NS);
+        self.min = self.min.min(ns);
+        self.max = self.max.max(ns);
+        self.sum = self.sum.saturating_add(ns);
+    }
+
+    /// Adds everything that `other` recorded: the result equals one distribution that saw both.
+    pub fn merge(&mut self, other: &Self) {
+        // All have the same bounds (`decode` checks them), so that the addition cannot fail.
+        let added = self.histogram.add(&other.histogram);
+        debug_assert!(added.is_ok());
+        self.saturated += other.saturated;
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+        self.sum = self.sum.saturating_add(other.sum);
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.histogram.reset();
+        (self.min, self.max, self.sum, self.saturated) = (u64::MAX, 0, 0, 0);
+    }
+
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.histogram.len()
+    }
+
+    /// The shortest, exactly.
+    pub fn min(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.min)
+    }
+
+    /// The longest, exactly.
+    pub fn max(&self) -> Option<u64> {
+        (self.count() > 0).then_some(self.max)
+    }
+
+    /// The mean, from the exact sum.
+    pub fn mean(&self) -> Option<u64> {
+        self.sum.checked_div(self.count())
+    }
+
+    /// How many were longer than [`HIGHEST_NS`].
+    pub fn saturated(&self) -> u64 {
+        self.saturated
+    }
+
+    /// The value of the given rank (from 1) in ascending order; `None` beyond what was recorded. Exact at both ends,
+    /// otherwise within the histogram's three digits.
+    pub fn at_rank(&self, rank: u64) -> Option<u64> {
+        if rank == 0 || rank > self.count() {
+            return None;
+        }
+        if rank == self.count() {
+            return Some(self.max);
+        }
+        if rank == 1 {
+            return Some(self.min);
+        }
+        let mut seen = 0;
+        for step in self.histogram.iter_recorded() {
+            seen += step.count_since_last_iteration();
+            if seen >= rank {
+                return Some(step.value_iterated_to().clamp(self.min, self.max));
+            }
+        }
+        Some(self.max)
+    }
+
+    /// The nearest-rank percentile among `population` values, of which those that were not recorded here rank above
+    /// all that were. `None` if it lies among them.
+    pub fn ranked(&self, percentile: Percentile, population: u64) -> Option<u64> {
+        if population == 0 { None } else { self.at_rank(percentile.rank(population)) }
+    }
+
+    /// [`Self::ranked`], refused where the population is too small for the percentile.
+    pub fn percentile(&self, percentile: Percentile, population: u64) -> Quantile {
+        if !percentile.is_supported_by(population) {
+            return Quantile::TooFew;
+        }
+        match self.ranked(percentile, population) {
+            Some(value) => Quantile::Is(value),
+            None => Quantile::AtLeast(if self.count() == 0 { 0 } else { self.max }),
+        }
+    }
+
+    /// How many recorded values lie in each of the ranges that `edges` (ascending) begin; the last is open, and the
+    /// first takes everything below it too.
+    pub fn counts_between(&self, edges: &[u64]) -> Vec<u64> {
+        let mut counts = vec![0; edges.len()];
+        for step in self.histogram.iter_recorded() {
+            let value = step.value_iterated_to().clamp(self.min, self.max);
+            let range = edges.partition_point(|edge| *edge <= value).saturating_sub(1);
+            if let Some(count) = counts.get_mut(range) {
+                *count += step.count_since_last_iteration();
+            }
+        }
+        counts
+    }
+
+    /// The histogram in HdrHistogram's V2 format, compressed and in base64, as its official tools read it.
+    pub fn encode(&self) -> String {
+        let mut bytes = Vec::new();
+        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
+        debug_assert!(written.is_ok());
+        STANDARD.encode(bytes)
+    }
+
+    fn decode(v2: &str) -> Result<Histogram<u64>, String> {
+        let bytes = STANDARD.decode(v2).map_err(|e| format!("not base64: {e}"))?;
+        let found: Histogram<u64> = HdrDeserializer::new()
+            .deserialize(&mut bytes.as_slice())
+            .map_err(|e| format!("not a histogram of format V2: {e}"))?;
+        let mut histogram = empty();
+        histogram.add(&found).map_err(|e| format!("a histogram of other bounds: {e}"))?;
+        Ok(histogram)
+    }
+}
+
+fn empty() -> Histogram<u64> {
+    #[expect(clippy::expect_used, reason = "constant bounds that the constructor accepts, pinned by every test")]
+    Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("valid bounds")
+}
+
+impl fmt::Debug for Distribution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Distribution({} values, {:?}..{:?} ns)", self.count(), self.min(), self.max())
+    }
+}
+
+impl PartialEq for Distribution {
+    fn eq(&self, other: &Self) -> bool {
+        let exact = |d: &Self| (d.min, d.max, d.sum, d.saturated);
+        self.histogram == other.histogram && exact(self) == exact(other)
+    }
+}
+
+/// A distribution as it stands in a result's JSON: a few hundred bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Packed {
+    /// How many were recorded.
+    pub count: u64,
+    /// The shortest, exactly.
+    pub min_ns: Option<u64>,
+    /// The longest, exactly.
+    pub max_ns: Option<u64>,
+    /// The sum, exactly (saturating after 584 years).
+    pub sum_ns: u64,
+    /// How many were longer than the histogram's bound.
+    pub saturated: u64,
+    /// The histogram in HdrHistogram's V2 format, compressed and in base64.
+    pub v2: String,
+}
+
+impl From<&Distribution> for Packed {
+    fn from(d: &Distribution) -> Self {
+        Self {
+            count: d.count(),
+            min_ns: d.min(),
+            max_ns: d.max(),
+            sum_ns: d.sum,
+            saturated: d.saturated,
+            v2: d.encode(),
+        }
+    }
+}
+
+impl TryFrom<&Packed> for Distribution {
+    type Error = String;
+    fn try_from(packed: &Packed) -> Result<Self, String> {
+        let histogram = Self::decode(&packed.v2)?;
+        if histogram.len() != packed.count {
+            return Err(format!("a histogram of {} values where {} are announced", histogram.len(), packed.count));
+        }
+        let (min, max) = (packed.min_ns.unwrap_or(u64::MAX), packed.max_ns.unwrap_or(0));
+        Ok(Self { histogram, min, max, sum: packed.sum_ns, saturated: packed.saturated })
+    }
+}
+
+impl Serialize for Distribution {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Packed::from(self).serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Distribution {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(&Packed::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(values: impl IntoIterator<Item = u64>) -> Distribution {
+        let mut distribution = Distribution::default();
+        values.into_iter().for_each(|v| distribution.record(v));
+        distribution
+    }
+
+    /// Three digits: a value is off by at most one part in a thousand, or by the finest unit.
+    fn close(found: u64, truth: u64) -> bool {
+        found.abs_diff(truth) <= (truth / 1000).max(LOWEST_NS)
+    }
+
+    #[test]
+    fn percentiles_are_the_nearest_ranks_of_known_lists() {
+        let values: Vec<u64> = (1..=10_000).map(|i| i * 10_000).collect();
+        let distribution = of(values.iter().copied());
+        for p in Percentile::PRINTED {
+            let truth = values[p.rank(10_000) as usize - 1];
+            let found = distribution.ranked(p, 10_000).unwrap();
+            assert!(close(found, truth), "{p}: {found} for {truth}");
+        }
+        let few = of([3_000_000, 1_000_000, 2_000_000]);
+        assert_eq!(few.at_rank(1), Some(1_000_000));
+        assert!(close(few.ranked(Percentile::P50, 3).unwrap(), 2_000_000));
+        assert_eq!(few.ranked(Percentile::P99, 3), Some(3_000_000));
+        assert_eq!(few.mean(), Some(2_000_000));
+    }
+
+    #[test]
+    fn ranks_are_exact_where_floating_point_would_slip() {
+        assert_eq!(Percentile::P999.rank(1000), 999);
+        assert_eq!(Percentile::P95.rank(100), 95);
+        assert_eq!(Percentile::P9999.rank(10_000), 9_999);
+        assert_eq!("p99.9".parse(), Ok(Percentile::P999));
+        assert_eq!("p99.99".parse(), Ok(Percentile::P9999));
+        assert_eq!(Percentile::P999.to_string(), "p99.9");
+        for wrong in ["p0", "p100", "99", "p", "p99.9999999", "pnan"] {
+            assert_eq!(wrong.parse::<Percentile>(), Err(()), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_value_ranks_above_everything_measured() {
+        // 95 measured of 100: p90 and p95 are known, p99 lies among the five that are not.
+        let distribution = of((1..=95).map(|i| i * 1_000_000));
+        assert!(matches!(distribution.percentile(Percentile::P90, 100), Quantile::Is(v) if close(v, 90_000_000)));
+        assert_eq!(distribution.percentile(Percentile::P95, 100), Quantile::Is(95_000_000));
+        assert_eq!(distribution.percentile(Percentile::P99, 100), Quantile::AtLeast(95_000_000));
+        assert_eq!(distribution.percentile(Percentile::P999, 100), Quantile::TooFew);
+        assert_eq!(of([]).percentile(Percentile::P50, 10), Quantile::AtLeast(0));
+        assert_eq!(of([]).percentile(Percentile::P50, 0), Quantile::TooFew);
+    }
+
+    #[test]
+    fn merging_any_split_equals_the_whole() {
+        let values: Vec<u64> = (0..5_000u64).map(|i| i * i * 977 % 7_000_000_000 + i).collect();
+        let whole = of(values.iter().copied());
+        for parts in [2, 3, 7, 100] {
+            let mut merged = Distribution::default();
+            for k in 0..parts {
+                merged.merge(&of(values.iter().copied().skip(k).step_by(parts)));
+            }
+            assert_eq!(merged, whole, "{parts} parts");
+        }
+    }
+
+    #[test]
+    fn the_json_form_brings_the_same_distribution_back() {
+        for distribution in [of([]), of([0, 1, 999, 1_000_000, HIGHEST_NS, HIGHEST_NS + 5])] {
+            let json = serde_json::to_string(&distribution).unwrap();
+            assert_eq!(serde_json::from_str::<Distribution>(&json).unwrap(), distribution, "{json}");
+        }
+        assert_eq!(of([HIGHEST_NS + 5]).saturated(), 1);
+        assert_eq!(of([HIGHEST_NS + 5]).max(), Some(HIGHEST_NS + 5));
+        assert!(of([]).encode().starts_with("HIST"), "the official tools know the format by this prefix");
+        assert!(serde_json::from_str::<Distribution>(r#"{"count":1,"min_ns":1,"max_ns":1,"sum_ns":1,"saturated":0,"v2":"AAAA"}"#).is_err());
+    }
+
+    #[test]
+    fn ranges_count_what_lies_in_them() {
+        let distribution = of([500_000, 1_500_000, 1_600_000, 9_000_000]);
+        assert_eq!(distribution.counts_between(&[1_000_000, 2_000_000]), [3, 1]);
+    }
+}

@@ -1,0 +1,295 @@
+//! The mix of requests, compiled before the first one is sent. The content of request n depends on (seed, n) only.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::{Method, Request, Uri};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::target::Target;
+use super::template::{Template, TemplateError};
+use super::workload::RequestSpec;
+
+/// Why a mix cannot be sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MixError {
+    /// A generator in one of its texts is wrong.
+    #[error("request \"{request}\": {source}")]
+    Template {
+        /// Name of the request.
+        request: String,
+        /// What is wrong.
+        source: TemplateError,
+    },
+    /// Something else in a request is wrong.
+    #[error("request \"{request}\": {why}")]
+    Request {
+        /// Name of the request.
+        request: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// All weights are 0.
+    #[error("the weights of all requests are 0")]
+    Weightless,
+}
+
+impl MixError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Template { source, .. } => Some(source.hint()),
+            Self::Request { .. } | Self::Weightless => None,
+        }
+    }
+}
+
+/// One kind of request, compiled.
+#[derive(Debug, Clone)]
+struct Kind {
+    name: String,
+    method: Method,
+    uri: Template,
+    headers: Vec<(HeaderName, Template)>,
+    body: Template,
+    /// All of it but the body, where nothing in it is generated.
+    constant: Option<(Uri, HeaderMap)>,
+    constant_body: Option<Bytes>,
+}
+
+/// A compiled mix.
+#[derive(Debug, Clone)]
+pub struct Mix {
+    kinds: Vec<Kind>,
+    /// Running sums of the weights.
+    bounds: Vec<u64>,
+    rng: ChaCha8Rng,
+}
+
+impl Mix {
+    /// Compiles `specs` for `target`; with none, it is one GET of the target's path.
+    ///
+    /// # Errors
+    ///
+    /// Unknown generators, invalid methods, paths or headers, weights that are all 0.
+    pub fn compile(target: &Target, specs: &[RequestSpec], seed: u64) -> Result<Self, MixError> {
+        let default = [RequestSpec::get(&target.path)];
+        let specs = if specs.is_empty() { &default[..] } else { specs };
+        let kinds = specs.iter().map(|spec| Kind::compile(target, spec)).collect::<Result<Vec<_>, _>>()?;
+        let bounds: Vec<u64> = specs
+            .iter()
+            .scan(0u64, |sum, spec| {
+                *sum += u64::from(spec.weight);
+                Some(*sum)
+            })
+            .collect();
+        if bounds.last().is_none_or(|sum| *sum == 0) {
+            return Err(MixError::Weightless);
+        }
+        Ok(Self { kinds, bounds, rng: ChaCha8Rng::seed_from_u64(seed) })
+    }
+
+    /// Names of the kinds, by index.
+    pub fn names(&self) -> Vec<String> {
+        self.kinds.iter().map(|k| k.name.clone()).collect()
+    }
+
+    /// Whether a request of this kind may be sent twice (RFC 9110, 9.2.2).
+    pub fn is_idempotent(&self, kind: usize) -> bool {
+        self.kinds.get(kind).is_some_and(|k| k.method.is_idempotent())
+    }
+
+    /// The kind of request `n`.
+    pub fn kind_of(&self, n: u64) -> usize {
+        if self.kinds.len() == 1 { 0 } else { self.draw_kind(&mut self.stream(n)) }
+    }
+
+    /// Kind and content of request `n`.
+    pub fn request(&self, n: u64) -> (usize, Request<Bytes>) {
+        if let [kind] = self.kinds.as_slice()
+            && let (Some((uri, headers)), Some(body)) = (&kind.constant, &kind.constant_body)
+        {
+            return (0, assemble(&kind.method, uri.clone(), headers.clone(), body.clone()));
+        }
+        let mut rng = self.stream(n);
+        let index = if self.kinds.len() == 1 { 0 } else { self.draw_kind(&mut rng) };
+        (index, self.kinds[index].render(n, &mut rng))
+    }
+
+    /// Stream n of the seeded generator: independent for every n, and the same whoever asks.
+    fn stream(&self, n: u64) -> ChaCha8Rng {
+        let mut rng = self.rng.clone();
+        rng.set_stream(n);
+        rng
+    }
+
+    fn draw_kind(&self, rng: &mut ChaCha8Rng) -> usize {
+        let total = self.bounds.last().copied().unwrap_or(1);
+        let drawn = rng.random_range(0..total);
+        self.bounds.partition_point(|bound| *bound <= drawn)
+    }
+}
+
+fn assemble(method: &Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
+    let mut request = Request::new(body);
+    *request.method_mut() = method.clone();
+    *request.uri_mut() = uri;
+    *request.headers_mut() = headers;
+    request
+}
+
+impl Kind {
+    fn compile(target: &Target, spec: &RequestSpec) -> Result<Self, MixError> {
+        let name = spec.name.clone().unwrap_or_else(|| format!("{} {}", spec.method, spec.path));
+        let wrong = |why: String| MixError::Request { request: name.clone(), why };
+        let template =
+            |text: &str| Template::compile(text).map_err(|source| MixError::Template { request: name.clone(), source });
+        let method: Method =
+            spec.method.parse().map_err(|_| wrong(format!("\"{}\" is not an HTTP method", spec.method)))?;
+        if !spec.path.starts_with('/') {
+            return Err(wrong(format!("its path \"{}\" does not begin with \"/\"", spec.path)));
+        }
+        let body = match (&spec.body, &spec.json) {
+            (Some(_), Some(_)) => return Err(wrong("it has both a body and json".to_owned())),
+            (Some(text), None) => template(text)?,
+            (None, Some(value)) => template(&value.to_string())?,
+            (None, None) => template("")?,
+        };
+        let mut headers = Vec::new();
+        for (key, value) in all_headers(target, spec) {
+            let key = HeaderName::from_bytes(key.as_bytes())
+                .map_err(|_| wrong(format!("\"{key}\" is not the name of a header")))?;
+            headers.push((key, template(&value)?));
+        }
+        let uri = template(&spec.path)?;
+        let mut kind =
+            Self { name: name.clone(), method, uri, headers, body, constant: None, constant_body: None };
+        kind.prepare().map_err(wrong)?;
+        Ok(kind)
+    }
+
+    /// Renders once, so that what cannot be sent is refused before the run, and keeps what will not change.
+    fn prepare(&mut self) -> Result<(), String> {
+        let (uri, headers) = self.head(0, &mut ChaCha8Rng::seed_from_u64(0))?;
+        let is_constant = self.uri.constant().is_some() && self.headers.iter().all(|(_, t)| t.constant().is_some());
+        self.constant = is_constant.then_some((uri, headers));
+        self.constant_body = self.body.constant().map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        Ok(())
+    }
+
+    fn head(&self, n: u64, rng: &mut ChaCha8Rng) -> Result<(Uri, HeaderMap), String> {
+        let mut text = String::new();
+        self.uri.render(n, rng, &mut text);
+        let uri = Uri::try_from(text.as_str()).map_err(|e| format!("\"{text}\" is not a path: {e}"))?;
+        let mut headers = HeaderMap::with_capacity(self.headers.len());
+        for (name, template) in &self.headers {
+            text.clear();
+            template.render(n, rng, &mut text);
+            let value = HeaderValue::try_from(text.as_str())
+                .map_err(|_| format!("header {name}: \"{}\" is not a valid value", text.escape_debug()))?;
+            headers.append(name, value);
+        }
+        Ok((uri, headers))
+    }
+
+    fn render(&self, n: u64, rng: &mut ChaCha8Rng) -> Request<Bytes> {
+        let (uri, headers) = match &self.constant {
+            Some((uri, headers)) => (uri.clone(), headers.clone()),
+            // `prepare` has rendered it once, and generators make letters, digits and hyphens only.
+            None => self.head(n, rng).unwrap_or_default(),
+        };
+        let body = self.constant_body.clone().unwrap_or_else(|| {
+            let mut text = String::new();
+            self.body.render(n, rng, &mut text);
+            Bytes::from(text)
+        });
+        assemble(&self.method, uri, headers, body)
+    }
+}
+
+/// The request's own headers, before them the usual ones that it does not set.
+fn all_headers(target: &Target, spec: &RequestSpec) -> Vec<(String, String)> {
+    let agent = concat!("scalectl/", env!("CARGO_PKG_VERSION"));
+    let mut defaults = vec![(HOST, target.authority()), (USER_AGENT, agent.to_owned()), (ACCEPT, "*/*".to_owned())];
+    if spec.json.is_some() {
+        defaults.push((CONTENT_TYPE, "application/json".to_owned()));
+    }
+    let is_set = |name: &HeaderName| spec.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
+    let own = spec.headers.iter().map(|(key, value)| (key.clone(), value.clone()));
+    defaults.into_iter().filter(|(name, _)| !is_set(name)).map(|(name, value)| (name.to_string(), value)).chain(own).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> Target {
+        "http://127.0.0.1:8080/".parse().unwrap()
+    }
+
+    fn spec(json: serde_json::Value) -> RequestSpec {
+        serde_json::from_value(json).unwrap()
+    }
+
+    fn shop(seed: u64) -> Mix {
+        let specs = [
+            spec(serde_json::json!({"weight": 9, "path": "/users/{{ zipf(1, 10000) }}"})),
+            spec(serde_json::json!({"weight": 1, "method": "POST", "path": "/users", "json": {"email": "{{ uuid() }}@example.com"}})),
+        ];
+        Mix::compile(&target(), &specs, seed).unwrap()
+    }
+
+    #[test]
+    fn content_depends_on_seed_and_number_only() {
+        let (one, same, other) = (shop(1), shop(1), shop(2));
+        let text = |mix: &Mix, n| format!("{:?}", mix.request(n));
+        let mut differ = 0;
+        for n in (0..200).rev() {
+            assert_eq!(text(&one, n), text(&same, n));
+            assert_eq!(one.kind_of(n), one.request(n).0);
+            differ += u32::from(text(&one, n) != text(&other, n));
+        }
+        assert!(differ > 150, "{differ} of 200 differ under another seed");
+    }
+
+    /// The number of kind 0 is binomial; five standard deviations are beyond one in a million.
+    #[test]
+    fn kinds_have_their_shares() {
+        let mix = shop(7);
+        let total = 100_000u64;
+        let first = (0..total).filter(|n| mix.kind_of(*n) == 0).count() as f64;
+        let (mean, deviation) = (total as f64 * 0.9, (total as f64 * 0.9 * 0.1).sqrt());
+        assert!((first - mean).abs() < 5.0 * deviation, "{first} of {total}");
+    }
+
+    #[test]
+    fn a_request_has_the_usual_headers_and_its_own() {
+        let spec = spec(serde_json::json!({"path": "/", "headers": {"accept": "text/html", "X-Id": "{{ seq() }}"}}));
+        let (_, request) = Mix::compile(&target(), &[spec], 0).unwrap().request(5);
+        assert_eq!(request.headers()["host"], "127.0.0.1:8080");
+        assert_eq!(request.headers()["accept"], "text/html");
+        assert_eq!(request.headers().get_all("accept").iter().count(), 1);
+        assert_eq!(request.headers()["x-id"], "5");
+        let (kind, post) = (0..).map(|n| shop(1).request(n)).find(|(kind, _)| *kind == 1).unwrap();
+        assert_eq!(post.headers()["content-type"], "application/json");
+        assert!(post.body().starts_with(b"{\"email\":\""));
+        assert!(!shop(1).is_idempotent(kind));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_before_the_run() {
+        for (json, said) in [
+            (serde_json::json!({"path": "users"}), "does not begin with"),
+            (serde_json::json!({"path": "/a b"}), "is not a path"),
+            (serde_json::json!({"path": "/", "method": "G T"}), "not an HTTP method"),
+            (serde_json::json!({"path": "/", "headers": {"a b": "c"}}), "name of a header"),
+            (serde_json::json!({"path": "/", "headers": {"a": "c\nd"}}), "not a valid value"),
+            (serde_json::json!({"path": "/", "body": "x", "json": 1}), "both"),
+            (serde_json::json!({"path": "/{{ ziff(1, 2) }}"}), "did you mean \"zipf\""),
+            (serde_json::json!({"path": "/", "weight": 0}), "weights"),
+        ] {
+            let error = Mix::compile(&target(), &[spec(json.clone())], 0).unwrap_err().to_string();
+            assert!(error.contains(said), "{json}: {error}");
+        }
+    }
+}

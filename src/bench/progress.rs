@@ -1,0 +1,95 @@
+//! What a run tells while it goes on. Measuring does not know who looks.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::distribution::{Distribution, Percentile};
+use super::tally::{Counts, Tally};
+
+/// Follows a run; called from the thread that called [`super::run`], at most ten times a second.
+pub trait Observer {
+    /// Whether [`Self::snapshot`] is wanted; without it nothing is published at all.
+    fn is_watching(&self) -> bool {
+        true
+    }
+    /// The connections are open and the run is about to start.
+    fn started(&mut self, _run: &Started) {}
+    /// How it stands.
+    fn snapshot(&mut self, _snapshot: &Snapshot) {}
+    /// The last request has ended.
+    fn finished(&mut self) {}
+}
+
+/// Nobody looks.
+impl Observer for () {
+    fn is_watching(&self) -> bool {
+        false
+    }
+}
+
+/// What is known at the start of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Started {
+    /// What is loaded.
+    pub target: String,
+    /// Arrivals a second.
+    pub rate: f64,
+    /// Seed of everything that is drawn.
+    pub seed: u64,
+    /// T, in nanoseconds.
+    pub duration_ns: u64,
+    /// Connections that are open.
+    pub connections: u64,
+    /// Threads that send.
+    pub threads: u64,
+}
+
+/// How a run stands.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Nanoseconds after the start.
+    pub elapsed_ns: u64,
+    /// T, in nanoseconds.
+    pub duration_ns: u64,
+    /// Requests that have ended so far.
+    pub counts: Counts,
+    /// Requests under way.
+    pub in_flight: u64,
+    /// Response times so far.
+    pub response: Distribution,
+}
+
+impl Snapshot {
+    /// A percentile of the response times so far, failures above all.
+    pub fn percentile(&self, p: Percentile) -> Option<u64> {
+        self.response.ranked(p, self.counts.sent)
+    }
+
+    /// Requests that have failed so far.
+    pub fn failed(&self) -> u64 {
+        self.counts.http_error + self.counts.network_error + self.counts.timeout
+    }
+}
+
+/// One worker's published counts.
+#[derive(Default)]
+pub struct Shard {
+    latest: Mutex<(Counts, u64, Distribution)>,
+}
+
+impl Shard {
+    /// Replaces what was published.
+    pub fn publish(&self, tally: &Tally, in_flight: u64) {
+        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        latest.0 = tally.counts;
+        latest.1 = in_flight;
+        latest.2.clone_from(&tally.distributions.response);
+    }
+
+    /// Adds what was published last to a snapshot.
+    pub fn add_to(&self, snapshot: &mut Snapshot) {
+        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        snapshot.counts.merge(&latest.0);
+        snapshot.in_flight += latest.1;
+        snapshot.response.merge(&latest.2);
+    }
+}

@@ -1,0 +1,82 @@
+//! What one worker records into: its tally, and the seconds that are not over yet.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::Sender;
+
+use super::sample::{Outcome, Sample};
+use super::series::{OpenSecond, second_of};
+use super::tally::Tally;
+use super::transport::Opened;
+use super::worker::Event;
+
+/// How many seconds stay open: an answer read at the end of one may be recorded after the first of the next.
+const OPEN_SECONDS: usize = 2;
+
+/// Records samples; hands every second over once it is past.
+pub struct Recorder {
+    tally: Tally,
+    seconds: VecDeque<OpenSecond>,
+    events: Sender<Event>,
+}
+
+impl Recorder {
+    /// A recorder for a mix with kinds of these names.
+    pub fn new(names: &[String], events: Sender<Event>) -> Self {
+        Self { tally: Tally::new(names), seconds: VecDeque::new(), events }
+    }
+
+    /// Records a request after its end; `end` is T.
+    pub fn record(&mut self, sample: &Sample, end: u64) {
+        self.tally.record(sample, end);
+        if sample.outcome != Outcome::Unfinished {
+            self.second(second_of(sample.finished)).record(sample);
+        }
+    }
+
+    /// Records a request that was never sent.
+    pub fn unsent(&mut self, kind: usize) {
+        self.tally.unsent(kind);
+    }
+
+    /// Records how long a connection took to open.
+    pub fn connected(&mut self, opened: &Opened) {
+        self.tally.distributions.connect.record(opened.connect_ns);
+        if let Some(ns) = opened.tls_ns {
+            self.tally.distributions.tls.record(ns);
+        }
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Hands the last seconds over and gives the tally out.
+    pub fn finish(&mut self) -> Tally {
+        while let Some(second) = self.seconds.pop_front() {
+            self.hand_over(second);
+        }
+        std::mem::take(&mut self.tally)
+    }
+
+    fn second(&mut self, number: u64) -> &mut OpenSecond {
+        let position = match self.seconds.iter().position(|s| s.second == number) {
+            Some(position) => position,
+            None => {
+                if self.seconds.len() == OPEN_SECONDS
+                    && let Some(oldest) = self.seconds.pop_front()
+                {
+                    self.hand_over(oldest);
+                }
+                self.seconds.push_back(OpenSecond::new(number));
+                self.seconds.len() - 1
+            }
+        };
+        &mut self.seconds[position]
+    }
+
+    fn hand_over(&self, second: OpenSecond) {
+        // The main thread listens until the last worker is done.
+        let _ = self.events.send(Event::Second(Box::new(second)));
+    }
+}

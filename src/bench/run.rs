@@ -1,0 +1,266 @@
+//! A run: threads set up, started together, followed, and their tallies made one summary.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+
+use super::clock::{Start, nanos, now_ns};
+use super::config::{Config, ConfigError};
+use super::host;
+use super::mix::Mix;
+use super::progress::{Observer, Shard, Snapshot, Started};
+use super::sample::Fault;
+use super::schedule::Schedule;
+use super::series::Series;
+use super::slo::Measured;
+use super::summary::{self, Connections, Parts, Setup, Summary};
+use super::tally::Tally;
+use super::transport::{self, Dialer};
+use super::verdict::{self, SelfWatch};
+use super::worker::{self, Event, Orders, Report};
+
+/// How often the observer is told.
+const SNAPSHOTS: Duration = Duration::from_millis(100);
+/// How far ahead the common start is set, so that every thread hears of it before it comes.
+const LEAD_NS: u64 = 20_000_000;
+
+/// Why there is no result.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The run was refused before anything was sent.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Not one connection could be opened.
+    #[error("cannot connect to {address}: {}", fault.detail)]
+    NoConnection {
+        /// Host and port.
+        address: String,
+        /// Why.
+        fault: Fault,
+    },
+    /// The user ended it before it started.
+    #[error("interrupted before the start")]
+    Interrupted,
+    /// The system refused a thread, a timer or an event queue.
+    #[error("the load generator could not be set up: {0}")]
+    Setup(#[from] io::Error),
+    /// A thread of the generator ended by a bug.
+    #[error("a thread of the load generator ended unexpectedly")]
+    Broken,
+}
+
+impl From<super::mix::MixError> for Error {
+    fn from(error: super::mix::MixError) -> Self {
+        Self::Config(error.into())
+    }
+}
+
+/// Runs a load and gives its result. Blocks until the last request has ended, or the grace time is over.
+///
+/// # Errors
+///
+/// The configuration is refused, nothing can be connected to, or the system refuses what the generator needs. A run
+/// that has started always has a result.
+pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Error> {
+    config.check()?;
+    let schedule = config.schedule();
+    let mix = Arc::new(Mix::compile(&config.target, &config.requests, config.seed)?);
+    let refused = |fault| Error::NoConnection { address: config.target.address(), fault };
+    let dialer = Dialer::new(&config.target, config.insecure).map_err(refused)?;
+    let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
+    crew.work(config, &schedule, observer)
+}
+
+/// The threads of a run.
+struct Crew {
+    threads: Vec<JoinHandle<io::Result<Option<Report>>>>,
+    starts: Vec<oneshot::Sender<u64>>,
+    shards: Vec<Arc<Shard>>,
+    events: Receiver<Event>,
+}
+
+impl Crew {
+    fn hire(
+        config: &Config,
+        schedule: &Schedule,
+        mix: &Arc<Mix>,
+        dialer: &Dialer,
+        is_watched: bool,
+    ) -> Result<Self, Error> {
+        let (limit, at_start) = config.connection_numbers(schedule.count(), host::raise_file_limit());
+        let number = config.thread_number(limit);
+        let (sender, events) = mpsc::channel();
+        let mut crew = Self { threads: Vec::new(), starts: Vec::new(), shards: Vec::new(), events };
+        for k in 0..number {
+            let share = |total: u64| (total / number + u64::from(k < total % number)) as usize;
+            let shard = is_watched.then(Arc::<Shard>::default);
+            let (start, told) = oneshot::channel();
+            let orders = Orders {
+                arrivals: schedule.arrivals(k, number),
+                mix: Arc::clone(mix),
+                dialer: dialer.clone(),
+                limit: share(limit),
+                at_start: share(at_start),
+                duration_ns: schedule.duration_ns(),
+                grace_ns: nanos(config.grace().0),
+                timeout: config.timeout.0,
+                control: config.control.clone(),
+                shard: shard.clone(),
+                events: sender.clone(),
+                start: told,
+            };
+            crew.starts.push(start);
+            crew.shards.extend(shard);
+            crew.threads.push(thread::Builder::new().name(format!("bench-{k}")).spawn(|| drive(orders))?);
+        }
+        Ok(crew)
+    }
+
+    fn work(self, config: &Config, schedule: &Schedule, observer: &mut dyn Observer) -> Result<Summary, Error> {
+        let open = self.wait_for_connections(config)?;
+        let start = now_ns() + LEAD_NS;
+        let threads = self.threads.len() as u64;
+        let throttled = host::throttled_ns();
+        let cpu = host::cpu_ns();
+        for told in self.starts {
+            // A thread that is gone shows when it is joined.
+            let _ = told.send(start);
+        }
+        observer.started(&Started {
+            target: config.target.to_string(),
+            rate: config.rate.per_second(),
+            seed: config.seed,
+            duration_ns: schedule.duration_ns(),
+            connections: open,
+            threads,
+        });
+        let series = follow(&self.events, &self.shards, observer, start, schedule.duration_ns());
+        let (tally, mut watch, connections) = collect(self.threads)?;
+        observer.finished();
+        watch.cpu_ns = host::cpu_ns().saturating_sub(cpu);
+        watch.throttled_ns = host::throttled_ns().zip(throttled).map_or(0, |(now, then)| now.saturating_sub(then));
+        let stopped = config.control.stop_at().saturating_sub(start);
+        let duration_ns = schedule.duration_ns().min(stopped);
+        let setup = setup(config, threads, Start::at(start));
+        Ok(conclude(config, setup, duration_ns, tally, series, watch, connections))
+    }
+
+    /// Waits until every thread has opened what it can.
+    fn wait_for_connections(&self, config: &Config) -> Result<u64, Error> {
+        let mut reason = None;
+        let (mut open, mut reports) = (0, 0);
+        while reports < self.threads.len() {
+            match self.events.recv_timeout(SNAPSHOTS) {
+                Ok(Event::Opened { open: more, faults }) => {
+                    open += more as u64;
+                    reports += 1;
+                    reason = reason.or(faults.into_iter().next());
+                }
+                Ok(Event::Second(_)) => {}
+                Err(RecvTimeoutError::Timeout) if config.control.is_interrupted() => return Err(Error::Interrupted),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        match reason {
+            Some(fault) if open == 0 => Err(Error::NoConnection { address: config.target.address(), fault }),
+            _ => Ok(open),
+        }
+    }
+}
+
+/// One thread: a runtime of its own.
+fn drive(orders: Orders) -> io::Result<Option<Report>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, worker::work(orders))
+}
+
+/// Collects seconds and shows snapshots until the last thread has nothing more to say.
+fn follow(
+    events: &Receiver<Event>,
+    shards: &[Arc<Shard>],
+    observer: &mut dyn Observer,
+    start: u64,
+    duration_ns: u64,
+) -> Series {
+    let mut series = Series::default();
+    let mut shown = now_ns();
+    loop {
+        match events.recv_timeout(SNAPSHOTS) {
+            Ok(Event::Second(second)) => series.add(&second),
+            Ok(Event::Opened { .. }) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return series,
+        }
+        if !shards.is_empty() && now_ns().saturating_sub(shown) >= nanos(SNAPSHOTS) {
+            shown = now_ns();
+            observer.snapshot(&snapshot(shards, shown.saturating_sub(start), duration_ns));
+        }
+    }
+}
+
+fn snapshot(shards: &[Arc<Shard>], elapsed_ns: u64, duration_ns: u64) -> Snapshot {
+    let mut snapshot = Snapshot {
+        elapsed_ns,
+        duration_ns,
+        counts: Default::default(),
+        in_flight: 0,
+        response: Default::default(),
+    };
+    shards.iter().for_each(|shard| shard.add_to(&mut snapshot));
+    snapshot
+}
+
+fn collect(threads: Vec<JoinHandle<io::Result<Option<Report>>>>) -> Result<(Tally, SelfWatch, Connections), Error> {
+    let mut tally = Tally::default();
+    let mut watch = SelfWatch::default();
+    let mut connections = Connections::default();
+    for thread in threads {
+        let report = thread.join().map_err(|_| Error::Broken)??.ok_or(Error::Broken)?;
+        tally.merge(&report.tally);
+        watch.merge(&report.watch);
+        connections.merge(&report.connections);
+    }
+    Ok((tally, watch, connections))
+}
+
+fn setup(config: &Config, threads: u64, start: Start) -> Setup {
+    Setup {
+        target: config.target.to_string(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rate: config.rate.per_second(),
+        arrivals: "constant".to_owned(),
+        seed: config.seed,
+        threads,
+        io: transport::IO.to_owned(),
+        timeout_ns: nanos(config.timeout.0),
+        grace_ns: nanos(config.grace().0),
+        start,
+        interrupted: config.control.is_interrupted(),
+    }
+}
+
+/// Judges the run and holds it against its objectives.
+fn conclude(
+    config: &Config,
+    setup: Setup,
+    duration_ns: u64,
+    tally: Tally,
+    series: Series,
+    generator: SelfWatch,
+    connections: Connections,
+) -> Summary {
+    debug_assert!(tally.counts.holds(), "{:?}", tally.counts);
+    let measured = Measured {
+        response: &tally.distributions.response,
+        scheduled: tally.counts.scheduled,
+        achieved_rate: summary::achieved_rate(&tally, duration_ns),
+    };
+    let slo = config.slos.iter().map(|slo| slo.evaluate(measured)).collect();
+    let verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    Summary::new(Parts { setup, duration_ns, tally, series: series.finish(), slo, verdict, generator, connections })
+}

@@ -1,0 +1,212 @@
+//! Whether the generator itself was the limit: a pure judgement on what it measured of itself.
+//!
+//! A slow or frozen server shows in pool wait and service time, never here.
+
+use serde::{Deserialize, Serialize};
+
+use super::distribution::Percentile;
+use super::slo::{Measure, Slo};
+use super::tally::Tally;
+
+/// Shares and spans beyond which the generator is to blame.
+const MOVED_NS: u64 = 1_000_000;
+const GAP_NS: u64 = 100_000_000;
+const STOLEN_NS: u64 = 100_000_000;
+
+/// What the generator observed of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SelfWatch {
+    /// Longest time that one of its threads was runnable but not running, summed over the run, in nanoseconds;
+    /// 0 where the kernel does not say.
+    pub run_queue_wait_ns: u64,
+    /// How long its control group was throttled, in nanoseconds.
+    pub throttled_ns: u64,
+    /// Longest time by which one of its loops woke later than it had asked for, in nanoseconds.
+    pub longest_gap_ns: u64,
+    /// Requests that stayed unsent although a connection was free.
+    pub unsent_while_free: u64,
+    /// How often the file descriptors ran out.
+    pub out_of_descriptors: u64,
+    /// How often the local ports ran out.
+    pub out_of_ports: u64,
+    /// Connections that could not be opened before the start.
+    pub not_opened: u64,
+    /// User and system time of the whole process during the run, in nanoseconds.
+    pub cpu_ns: u64,
+}
+
+impl SelfWatch {
+    /// Adds what another thread observed.
+    pub fn merge(&mut self, other: &Self) {
+        self.run_queue_wait_ns = self.run_queue_wait_ns.max(other.run_queue_wait_ns);
+        self.throttled_ns = self.throttled_ns.max(other.throttled_ns);
+        self.longest_gap_ns = self.longest_gap_ns.max(other.longest_gap_ns);
+        self.unsent_while_free += other.unsent_while_free;
+        self.out_of_descriptors += other.out_of_descriptors;
+        self.out_of_ports += other.out_of_ports;
+        self.not_opened += other.not_opened;
+        self.cpu_ns += other.cpu_ns;
+    }
+}
+
+/// Whether the figures can be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// False if the generator was the limit.
+    pub trusted: bool,
+    /// Why it is not trusted, each with what to do about it.
+    pub reasons: Vec<String>,
+    /// What is worth knowing but does no harm.
+    pub notes: Vec<String>,
+}
+
+/// Judges a run of `duration_ns`.
+pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64) -> Verdict {
+    let mut reasons = Vec::new();
+    let mut notes = Vec::new();
+    reasons.extend(moved_by_own_lag(tally, slos));
+    // A total counts against the run's length; in a short run, a tenth of a second is the least that can matter.
+    let allowed = (duration_ns / 100).max(STOLEN_NS);
+    for (what, ns, advice) in [
+        ("its threads waited for a processor for", watch.run_queue_wait_ns, "free a core, or lower --threads"),
+        ("its control group was throttled for", watch.throttled_ns, "raise the processor limit of its container"),
+    ] {
+        if ns > allowed {
+            reasons.push(format!("{what} {}, more than {}: {advice}", millis(ns), millis(allowed)));
+        } else if ns > allowed / 10 {
+            notes.push(format!("{what} {}", millis(ns)));
+        }
+    }
+    if watch.longest_gap_ns > GAP_NS {
+        let gap = millis(watch.longest_gap_ns);
+        reasons.push(format!("its loop stood still for {gap}: something paused it, run it on an idle machine"));
+    } else if watch.longest_gap_ns > GAP_NS / 10 {
+        notes.push(format!("its loop woke up to {} late", millis(watch.longest_gap_ns)));
+    }
+    if watch.unsent_while_free > 0 {
+        let unsent = watch.unsent_while_free;
+        reasons.push(format!(
+            "{unsent} requests stayed unsent although connections were free: it is too slow for this rate, raise --threads or lower --rps"
+        ));
+    }
+    if watch.out_of_descriptors > 0 {
+        let times = watch.out_of_descriptors;
+        reasons.push(format!("it ran out of file descriptors {times} times: raise `ulimit -n` or lower --connections"));
+    }
+    if watch.out_of_ports > 0 {
+        let times = watch.out_of_ports;
+        reasons.push(format!("it ran out of local ports {times} times: widen net.ipv4.ip_local_port_range or lower --connections"));
+    }
+    if watch.not_opened > 0 {
+        notes.push(format!("{} connections could not be opened before the start", watch.not_opened));
+    }
+    Verdict { trusted: reasons.is_empty(), reasons, notes }
+}
+
+/// The percentiles that own lag moved by more than 10% and 1 ms.
+fn moved_by_own_lag(tally: &Tally, slos: &[Slo]) -> Option<String> {
+    let (with, without) = (&tally.distributions.response, &tally.distributions.response_without_own_lag);
+    let scheduled = tally.counts.scheduled;
+    let printed = Percentile::PRINTED.into_iter().filter(|p| *p <= Percentile::P99 && p.is_supported_by(scheduled));
+    let promised = slos.iter().filter_map(|slo| match slo.measure() {
+        Measure::Percentile(p) => Some(p),
+        Measure::Mean | Measure::Max | Measure::Errors | Measure::Rate => None,
+    });
+    let has = |wanted: fn(Measure) -> bool| slos.iter().any(|slo| wanted(slo.measure()));
+    let mut values: Vec<_> = printed
+        .chain(promised)
+        .map(|p| (p.to_string(), with.ranked(p, scheduled), without.ranked(p, scheduled)))
+        .collect();
+    if has(|m| m == Measure::Mean) {
+        values.push(("mean".to_owned(), with.mean(), without.mean()));
+    }
+    if has(|m| m == Measure::Max) {
+        values.push(("max".to_owned(), with.max(), without.max()));
+    }
+    let (name, with, without) = values.into_iter().find_map(|(name, with, without)| {
+        let (with, without) = (with?, without?);
+        let moved = with.saturating_sub(without);
+        (moved > MOVED_NS && moved > without / 10).then_some((name, with, without))
+    })?;
+    Some(format!(
+        "its own lag moved {name} from {} to {}: run it on an idle machine, raise --threads or lower --rps",
+        millis(without),
+        millis(with)
+    ))
+}
+
+fn millis(ns: u64) -> String {
+    format!("{:.1} ms", ns as f64 / 1e6)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::{Outcome, Sample};
+    use super::*;
+
+    const T: u64 = 10_000_000_000;
+
+    /// 1000 requests of 5 ms, of which `lagging` were sent `lag` ns late by the generator itself.
+    fn run(lagging: u64, lag: u64) -> Tally {
+        let mut tally = Tally::new(&["x".to_owned()]);
+        for n in 0..1000 {
+            let scheduled = n * 10_000_000;
+            let started = scheduled + if n < lagging { lag } else { 0 };
+            tally.record(
+                &Sample {
+                    n,
+                    kind: 0,
+                    scheduled,
+                    ready: scheduled,
+                    started,
+                    first_byte: 0,
+                    finished: started + 5_000_000,
+                    outcome: Outcome::Ok,
+                    status: Some(200),
+                    retries: 0,
+                    wire: (1, 1),
+                    bytes: (0, 0),
+                },
+                T,
+            );
+        }
+        tally
+    }
+
+    fn trusted(watch: SelfWatch, tally: &Tally, slos: &[&str]) -> bool {
+        let slos: Vec<Slo> = slos.iter().map(|s| s.parse().unwrap()).collect();
+        let verdict = judge(&watch, tally, &slos, T);
+        assert_eq!(verdict.trusted, verdict.reasons.is_empty());
+        verdict.trusted
+    }
+
+    #[test]
+    fn own_lag_counts_only_where_it_moves_a_figure_that_is_read() {
+        let clean = SelfWatch::default();
+        assert!(trusted(clean, &run(0, 0), &[]));
+        assert!(trusted(clean, &run(1000, 900_000), &[]), "less than 1 ms");
+        assert!(!trusted(clean, &run(20, 50_000_000), &[]), "moves p99");
+        assert!(trusted(clean, &run(5, 50_000_000), &[]), "moves nothing up to p99");
+        assert!(!trusted(clean, &run(5, 50_000_000), &["p99.9<1s"]), "moves the value of an objective");
+        assert!(!trusted(clean, &run(1, 50_000_000), &["max<1s"]));
+    }
+
+    #[test]
+    fn a_starved_generator_says_so_with_advice() {
+        let tally = run(0, 0);
+        for watch in [
+            SelfWatch { run_queue_wait_ns: 101_000_000, ..Default::default() },
+            SelfWatch { throttled_ns: 101_000_000, ..Default::default() },
+            SelfWatch { longest_gap_ns: 101_000_000, ..Default::default() },
+            SelfWatch { unsent_while_free: 1, ..Default::default() },
+            SelfWatch { out_of_descriptors: 1, ..Default::default() },
+            SelfWatch { out_of_ports: 1, ..Default::default() },
+        ] {
+            let verdict = judge(&watch, &tally, &[], T);
+            assert!(!verdict.trusted, "{watch:?}");
+            assert!(verdict.reasons[0].contains(": "), "{:?} has no advice", verdict.reasons);
+        }
+        let note = judge(&SelfWatch { longest_gap_ns: 50_000_000, ..Default::default() }, &tally, &[], T);
+        assert!(note.trusted && note.notes.len() == 1);
+    }
+}

@@ -1,0 +1,191 @@
+//! What the verbs that change or look at a running stack have in common.
+
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::Global;
+use crate::engine::local::{Local, Options};
+use crate::engine::{Action, Desired, Engine, Identity, Intent, Lock, Observed, Plan, diff, execute, ground};
+use crate::error::Failure;
+use crate::ports;
+use crate::stack::{self, Stack};
+use crate::ui::PlanProgress;
+
+/// How long a command waits for another one that works on the same project.
+const LOCK_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Runs a future to its end on a runtime of its own.
+///
+/// # Errors
+///
+/// The future's, or that there is no runtime to be had.
+pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let result = runtime.block_on(future);
+    // A build that was interrupted may still hold a thread; the process ends without it.
+    runtime.shutdown_background();
+    result
+}
+
+/// Done when the user presses Ctrl-C, or the command is asked to end.
+pub async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// A stack and the engine it runs on.
+pub struct Session<'g> {
+    global: &'g Global,
+    /// The stack as its files say.
+    pub stack: Stack,
+    /// The engine.
+    pub local: Local,
+    /// What should run.
+    pub desired: Desired,
+}
+
+impl<'g> Session<'g> {
+    /// Loads the stack and opens its engine.
+    ///
+    /// # Errors
+    ///
+    /// When the stack is invalid, or the engine cannot run it.
+    pub fn open(global: &'g Global, options: Options) -> Result<Self> {
+        let stack = global.stack()?;
+        let (local, desired) = Local::of(&stack, options)?;
+        Ok(Self { global, stack, local, desired })
+    }
+
+    /// Takes the project's lock; says so when another command has it.
+    ///
+    /// # Errors
+    ///
+    /// When the other command does not end.
+    pub async fn lock(&self) -> Result<Lock> {
+        lock(self.global, &self.local).await
+    }
+
+    /// The plan of an intent, from what runs now.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer, or the project's name is taken.
+    pub async fn plan(&self, intent: &Intent) -> Result<Plan> {
+        Ok(diff(&self.desired, &self.local.observe().await?, intent))
+    }
+
+    /// Carries a plan out, after a look at what it needs.
+    ///
+    /// # Errors
+    ///
+    /// The root cause, when it cannot be carried out.
+    pub async fn carry_out(&self, plan: &Plan) -> Result<()> {
+        carry_out(self.global, &self.local, plan).await
+    }
+
+    /// Plans and carries out under the lock; returns the plan.
+    ///
+    /// # Errors
+    ///
+    /// As its parts.
+    pub async fn apply(&self, intent: &Intent) -> Result<Plan> {
+        let _lock = self.lock().await?;
+        let plan = self.plan(intent).await?;
+        self.carry_out(&plan).await?;
+        Ok(plan)
+    }
+
+    /// Prepares what a process needs that runs beside the stack: its environment and its volumes.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be prepared.
+    pub async fn ground(&self) -> Result<()> {
+        let _lock = self.lock().await?;
+        let plan = ground(&self.desired, &self.local.observe().await?);
+        self.carry_out(&plan).await
+    }
+
+    /// Tells something on stderr, unless told to be quiet.
+    pub fn say(&self, text: &str) {
+        self.global.say(text);
+    }
+
+    /// What runs now.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer.
+    pub async fn observe(&self) -> Result<Observed> {
+        Ok(self.local.observe().await?)
+    }
+}
+
+/// Takes a project's lock.
+///
+/// # Errors
+///
+/// When another command holds it and does not end.
+pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
+    let waiting = |holder: &str| global.say(&format!("waiting for another command: {holder}"));
+    let path = local.places().lock();
+    let lock = Lock::acquire(&path, LOCK_PATIENCE, waiting);
+    tokio::select! {
+        lock = lock => Ok(lock.map_err(Failure::from)?),
+        () = interrupted() => Err(Failure::interrupted("interrupted while waiting for another command").into()),
+    }
+}
+
+/// Carries a plan out, after a look whether the ports that it opens are free.
+///
+/// # Errors
+///
+/// The root cause, when it cannot be carried out.
+pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()> {
+    for step in plan.steps() {
+        if let Action::StartBalancer { port, .. } = &step.action {
+            require_free(*port)?;
+        }
+    }
+    let progress = PlanProgress::new(plan.steps().len(), global.quiet, global.verbose > 0);
+    execute(local, plan, &progress, interrupted()).await?;
+    Ok(())
+}
+
+/// Refuses a port that somebody listens on, and says who.
+fn require_free(port: u16) -> Result<(), Failure> {
+    if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
+        return Ok(());
+    }
+    let failure = match ports::holder(port) {
+        Some(holder) => Failure::failed(format!("port {port} is in use by {holder}")),
+        None => Failure::failed(format!("port {port} cannot be opened")),
+    };
+    Err(failure.because("nothing was started").hint("end that process, or change balancer.port in scalectl.toml"))
+}
+
+/// Who the project is, for commands that have to work even where the rest of its file is broken.
+///
+/// # Errors
+///
+/// When the file does not even name the project.
+pub fn identity(global: &Global) -> Result<Identity> {
+    match stack::load(&global.source()) {
+        Ok(stack) => Ok(Identity { project: stack.project.name, root: stack.root }),
+        Err(error) => match stack::identity(&global.source()) {
+            Some((project, root)) => {
+                global.say("scalectl.toml is not valid (see `scalectl check`); going on with the project's name");
+                Ok(Identity { project, root })
+            }
+            None => Err(Failure::from(error).into()),
+        },
+    }
+}

@@ -1,0 +1,421 @@
+//! The local engine: what is desired, what is observed, and each action as a request to the supervisor.
+
+use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::client::{Client, name_taken};
+use super::environment::{self, Environment};
+use super::leftovers::Leftovers;
+use super::places::{Places, make_state_folder, write_private};
+use super::protocol::{Process, Reply, Request};
+use super::spec::{self, Input, Specs};
+use crate::backing;
+use crate::engine::{
+    Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Identity, Observed,
+    ReplicaId, source,
+};
+use crate::error::Failure;
+use crate::stack::{Part, Runtime, Stack};
+use crate::units::Name;
+
+const POLL: Duration = Duration::from_millis(5);
+/// How long a supervisor that owns nothing any more may take to end.
+const END: Duration = Duration::from_secs(15);
+
+/// What a command may set.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// How long a replica may take to become ready.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(120) }
+    }
+}
+
+/// The local engine of one project.
+pub struct Local {
+    identity: Identity,
+    places: Places,
+    client: Client,
+    specs: Specs,
+    recipes: BTreeMap<String, environment::Plan>,
+    drain: Duration,
+    options: Options,
+}
+
+impl Local {
+    /// The engine for commands that only look or stop: it knows the project, not what should run.
+    ///
+    /// # Errors
+    ///
+    /// When no run-time folder can be had.
+    pub fn bare(identity: Identity) -> Result<Self, Failure> {
+        let places = Places::of(&identity)
+            .map_err(|e| Failure::failed(format!("cannot make the folder for sockets: {e}")))?;
+        let client = Client::new(identity.clone(), places.clone());
+        Ok(Self {
+            identity,
+            places,
+            client,
+            specs: Specs::default(),
+            recipes: BTreeMap::new(),
+            drain: Duration::from_secs(30),
+            options: Options::default(),
+        })
+    }
+
+    /// The engine for a stack, and what should run.
+    ///
+    /// # Errors
+    ///
+    /// When a service cannot run as a process, its source cannot be read, or its runtime is missing.
+    pub fn of(stack: &Stack, options: Options) -> Result<(Self, Desired), Failure> {
+        let identity = Identity { project: stack.project.name.clone(), root: stack.root.clone() };
+        let mut local = Self::bare(identity)?;
+        local.options = options;
+        if let Some(balancer) = &stack.balancer {
+            local.drain = balancer.drain.0;
+        }
+        let (environments, sources) = local.look_at_sources(stack)?;
+        let digest_key = local
+            .places
+            .digest_key()
+            .map_err(|e| Failure::failed(format!("cannot write to {}: {e}", local.places.state().display())))?;
+        let input = Input {
+            stack,
+            backing: backing::resolve(stack),
+            places: &local.places,
+            environments,
+            sources,
+            digest_key,
+            base: spec::base_variables(std::env::vars()),
+        };
+        local.specs = spec::specs(&input)?;
+        let desired = local.desired(stack, &input.environments);
+        Ok((local, desired))
+    }
+
+    /// The environment and the hash of each service's source. Services that are built from the same folder share both.
+    #[expect(clippy::type_complete, reason = "two maps by service, named by their only caller")]
+    fn look_at_sources(
+        &mut self,
+        stack: &Stack,
+    ) -> Result<(BTreeMap<Name, Environment>, BTreeMap<Name, String>), Failure> {
+        let host = environment::Host::from_process()?;
+        let (mut environments, mut sources) = (BTreeMap::new(), BTreeMap::new());
+        let mut seen: BTreeMap<(&Path, Runtime), (Environment, String)> = BTreeMap::new();
+        for (name, service) in &stack.services {
+            let Some(build) = &service.build else { continue };
+            let folder = stack.root.join(build);
+            let runtime = service.runtime.unwrap_or(Runtime::None);
+            let (environment, hash) = match seen.entry((build, runtime)) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(free) => {
+                    let hash = source::hash(&folder, Path::new("Dockerfile"))?.to_string();
+                    let recipe = environment::plan(runtime, &folder, || Ok(hash.clone()), &host)?;
+                    let environment = recipe.environment();
+                    if !recipe.key().is_empty() {
+                        self.recipes.insert(recipe.key().to_owned(), recipe);
+                    }
+                    free.insert((environment, hash))
+                }
+            };
+            environments.insert(name.clone(), environment.clone());
+            sources.insert(name.clone(), hash.clone());
+        }
+        Ok((environments, sources))
+    }
+
+    /// Where this project's files are.
+    pub fn places(&self) -> &Places {
+        &self.places
+    }
+
+    /// Who the project is.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// What this engine leaves out or does otherwise, in sentences.
+    pub fn notes(&self) -> &[String] {
+        &self.specs.notes
+    }
+
+    /// How a service's or job's process is started, for commands that start one of their own beside it.
+    pub fn process(&self, name: &Name) -> Option<&Process> {
+        let service = self.specs.services.get(name).map(|(process, _)| process);
+        service.or_else(|| self.specs.jobs.get(name).map(|(process, _)| process))
+    }
+
+    /// The mark of the running supervisor's processes.
+    ///
+    /// # Errors
+    ///
+    /// When the supervisor belongs to another folder or version.
+    pub async fn run_mark(&self) -> Result<Option<String>, Failure> {
+        self.client.hello().await
+    }
+
+    /// Removes what is left of the project's own folder after `down --volumes`: logs, records, and itself.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be removed.
+    pub fn remove_state(&self) -> Result<(), Failure> {
+        match fs::remove_dir_all(self.places.state()) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                Err(Failure::failed(format!("cannot remove {}: {e}", self.places.state().display())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn desired(&self, stack: &Stack, environments: &BTreeMap<Name, Environment>) -> Desired {
+        let key = |e: &Environment| Some(e.key.clone()).filter(|key| !key.is_empty());
+        let environment = |service: &Name| environments.get(service).and_then(key);
+        let order = stack.start_order().into_iter().filter_map(|part| match part {
+            Part::Service(name) => Some(name),
+            Part::Backing(_) | Part::Job(_) => None,
+        });
+        let services = order.filter_map(|name| {
+            let service = stack.services.get(name)?;
+            let (_, fingerprint) = self.specs.services.get(name)?;
+            Some(DesiredService {
+                replicas: service.replicas.0,
+                fingerprint: fingerprint.clone(),
+                after: service.uses.iter().filter(|used| stack.services.contains_key(*used)).cloned().collect(),
+                environment: environment(name),
+                name: name.clone(),
+            })
+        });
+        let jobs = stack.jobs.iter().filter(|(_, job)| !job.before.is_empty()).filter_map(|(name, job)| {
+            let (_, digest) = self.specs.jobs.get(name)?;
+            Some(DesiredJob {
+                name: name.clone(),
+                digest: digest.clone(),
+                before: job.before.clone(),
+                environment: environment(&job.service),
+            })
+        });
+        Desired {
+            identity: self.identity.clone(),
+            volumes: self.specs.volumes.keys().map(|name| DesiredVolume { name: name.clone() }).collect(),
+            environments: self
+                .recipes
+                .values()
+                .map(|recipe| DesiredEnvironment {
+                    key: recipe.key().to_owned(),
+                    title: recipe.made_from().to_owned(),
+                    prepared: recipe.is_ready(),
+                })
+                .collect(),
+            jobs: jobs.collect(),
+            services: services.collect(),
+            balancers: self.specs.balancers.clone(),
+        }
+    }
+
+    fn volumes(&self) -> BTreeSet<Name> {
+        let Ok(entries) = fs::read_dir(self.places.volumes()) else { return BTreeSet::new() };
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+    }
+
+    /// The jobs that ended well. Where a job works on volumes, the volumes themselves say so.
+    fn completed(&self, remembered: Vec<(Name, String)>) -> Vec<(Name, String)> {
+        let on_volumes = |job: &Name| self.specs.job_volumes.get(job).filter(|v| !v.is_empty());
+        let mut completed: Vec<_> = remembered.into_iter().filter(|(job, _)| on_volumes(job).is_none()).collect();
+        for (job, volumes) in &self.specs.job_volumes {
+            let records: Vec<_> = volumes.iter().map(|volume| self.record(job, volume)).collect();
+            if let Some(Some(first)) = records.first()
+                && records.iter().all(|record| record.as_ref() == Some(first))
+            {
+                completed.push((job.clone(), first.clone()));
+            }
+        }
+        completed
+    }
+
+    /// The digest of the job that was last done on a volume, if the data is still the one it was done on.
+    fn record(&self, job: &Name, volume: &Name) -> Option<String> {
+        let text = fs::read_to_string(self.places.volume(volume).join(format!(".job-{job}"))).ok()?;
+        let (digest, identity) = text.trim().split_once(' ')?;
+        (identity == self.data_identity(volume)).then(|| digest.to_owned())
+    }
+
+    /// What tells a volume's data from another with the same name: the file's number in its file system.
+    fn data_identity(&self, volume: &Name) -> String {
+        let file = self.specs.volumes.get(volume);
+        file.and_then(|path| fs::metadata(path).ok()).map_or_else(|| "none".to_owned(), |m| m.ino().to_string())
+    }
+
+    fn keep_record(&self, job: &Name, digest: &str) -> std::io::Result<()> {
+        for volume in self.specs.job_volumes.get(job).into_iter().flatten() {
+            let text = format!("{digest} {}\n", self.data_identity(volume));
+            write_private(&self.places.volume(volume).join(format!(".job-{job}")), text.as_bytes())?;
+        }
+        Ok(())
+    }
+
+    async fn prepare(&self, key: &str, note: &dyn Fn(String)) -> Result<(), Failure> {
+        let Some(recipe) = self.recipes.get(key).cloned() else { return Ok(()) };
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        let building = tokio::task::spawn_blocking(move || {
+            recipe.prepare(&|progress| {
+                // The command may be interrupted and listen no more.
+                let _ = send.send(describe(progress));
+            })
+        });
+        while let Some(text) = receive.recv().await {
+            note(text);
+        }
+        match building.await {
+            Ok(result) => Ok(result.map(|_| ())?),
+            Err(error) => Err(Failure::failed(format!("the environment could not be built: {error}"))),
+        }
+    }
+
+    async fn run_job(&self, job: &Name) -> Result<(), Failure> {
+        let Some((process, digest)) = self.specs.jobs.get(job) else { return Ok(()) };
+        let request =
+            Request::RunJob { name: job.clone(), digest: digest.clone(), process: Box::new(process.clone()) };
+        self.client.tell(&request).await?;
+        self.keep_record(job, digest).map_err(|e| Failure::failed(format!("cannot write to a volume: {e}")))
+    }
+
+    async fn start_replica(&self, id: &ReplicaId) -> Result<(), Failure> {
+        let Some((process, fingerprint)) = self.specs.services.get(&id.service) else { return Ok(()) };
+        let request = Request::StartReplica {
+            id: id.clone(),
+            fingerprint: fingerprint.clone(),
+            process: Box::new(process.clone()),
+        };
+        self.client.tell(&request).await.map(drop)
+    }
+
+    async fn drain(&self, request: &Request, what: &str, note: &dyn Fn(String)) -> Result<(), Failure> {
+        if let Reply::Drained(left) = self.client.tell(request).await?
+            && left > 0
+        {
+            note(format!("{what} still had {left} requests after {} s; they are cut off", self.drain.as_secs()));
+        }
+        Ok(())
+    }
+
+    /// Ends the supervisor, and takes away the last files.
+    async fn stop_supervisor(&self) -> Result<(), Failure> {
+        // It may be gone before its answer is: its end is what counts.
+        let _ = self.client.ask(&Request::Shutdown).await;
+        let begin = Instant::now();
+        while self.client.owned() {
+            if begin.elapsed() > END {
+                return Err(Failure::failed("the supervisor does not end")
+                    .because(format!("its log is {}", self.places.supervisor_log().display())));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        self.forget();
+        Ok(())
+    }
+
+    /// Removes what a supervisor that is gone may have left in the run-time folder.
+    fn forget(&self) {
+        // What is not there needs no removal.
+        let _ = fs::remove_file(self.places.socket());
+        let _ = fs::remove_file(self.places.supervisor_lock());
+        let _ = fs::remove_dir_all(self.places.all_secrets());
+    }
+
+    fn create_volume(&self, volume: &Name) -> std::io::Result<()> {
+        make_state_folder(&self.places.state())?;
+        fs::create_dir_all(self.places.volume(volume))
+    }
+}
+
+/// The progress of a build, in a line.
+fn describe(progress: environment::Progress<'_>) -> String {
+    match progress {
+        environment::Progress::Waiting { holder: Some(pid) } => format!("waiting for process {pid}, which builds the same"),
+        environment::Progress::Waiting { holder: None } => "waiting for another command, which builds the same".to_owned(),
+        environment::Progress::Running(line) | environment::Progress::Output(line) | environment::Progress::Note(line) => {
+            line.to_owned()
+        }
+    }
+}
+
+impl Engine for Local {
+    async fn observe(&self) -> Result<Observed, Failure> {
+        let mut observed = Observed::default();
+        if self.client.hello().await?.is_some() {
+            if let Reply::Observed(seen) = self.client.tell(&Request::Observe).await? {
+                observed = *seen;
+            }
+        } else {
+            let leftovers = Leftovers::find(&self.identity, None);
+            if let Some(root) = &leftovers.foreign_root {
+                return Err(name_taken(&self.identity, root));
+            }
+            observed.leftovers = leftovers.count();
+        }
+        observed.volumes = self.volumes();
+        observed.jobs = self.completed(std::mem::take(&mut observed.jobs));
+        Ok(observed)
+    }
+
+    async fn perform(&self, action: &Action, note: &dyn Fn(String)) -> Result<(), Failure> {
+        let disk = |what: &str, e: std::io::Error| Failure::failed(format!("{what}: {e}"));
+        match action {
+            Action::StartSupervisor => self.client.start_supervisor().await,
+            Action::StopSupervisor => self.stop_supervisor().await,
+            Action::EndLeftovers => {
+                Leftovers::find(&self.identity, None).end().await;
+                self.forget();
+                Ok(())
+            }
+            Action::CreateVolume { volume } => {
+                self.create_volume(volume).map_err(|e| disk(&format!("cannot create volume {volume}"), e))
+            }
+            Action::RemoveVolume { volume } => fs::remove_dir_all(self.places.volume(volume))
+                .map_err(|e| disk(&format!("cannot remove volume {volume}"), e)),
+            Action::PrepareEnvironment { key, .. } => self.prepare(key, note).await,
+            Action::RunJob { job } => self.run_job(job).await,
+            Action::StartBalancer { balancer, port } => {
+                let wanted = self.specs.balancers.iter().find(|b| &b.id == balancer);
+                let Some(service) = wanted.map(|b| b.service.clone()) else { return Ok(()) };
+                let request = Request::StartBalancer { id: balancer.clone(), service, port: *port };
+                self.client.tell(&request).await.map(drop)
+            }
+            Action::StopBalancer { balancer } => {
+                let request = Request::StopBalancer { id: balancer.clone(), patience: self.drain };
+                self.drain(&request, &balancer.to_string(), note).await
+            }
+            Action::StartReplica { replica } => self.start_replica(replica).await,
+            Action::AwaitReady { replica } => {
+                let request = Request::AwaitReady { id: replica.clone(), patience: self.options.timeout };
+                self.client.tell(&request).await.map(drop)
+            }
+            Action::AddMember { replica } => {
+                self.client.tell(&Request::AddMember { id: replica.clone() }).await.map(drop)
+            }
+            Action::DrainMember { replica } => {
+                let request = Request::DrainMember { id: replica.clone(), patience: self.drain };
+                self.drain(&request, &replica.to_string(), note).await
+            }
+            Action::RemoveReplica { replica } => {
+                self.client.tell(&Request::RemoveReplica { id: replica.clone() }).await.map(drop)
+            }
+            Action::StopReplica { replica } => {
+                self.client.tell(&Request::StopReplica { id: replica.clone() }).await.map(drop)
+            }
+            Action::ResumeReplica { replica } => {
+                self.client.tell(&Request::ResumeReplica { id: replica.clone() }).await.map(drop)
+            }
+        }
+    }
+}

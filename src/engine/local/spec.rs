@@ -1,0 +1,245 @@
+//! From a stack to the processes that run it: pure, so that the result is compared as text in tests.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::environment::Environment;
+use super::places::Places;
+use super::protocol::Process;
+use crate::backing::{Resolved, Substitute};
+use crate::engine::{BalancerId, DesiredBalancer, Fingerprint};
+use crate::error::Failure;
+use crate::stack::{EnvValue, Job, SecretDelivery, Service, Stack};
+use crate::units::Name;
+
+/// Everything outside the stack that its processes depend on.
+pub struct Input<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// Its backing services.
+    pub backing: BTreeMap<Name, Resolved<'a>>,
+    /// Where data is kept.
+    pub places: &'a Places,
+    /// The environments that services run in, by service.
+    pub environments: BTreeMap<Name, Environment>,
+    /// Hash of each service's source.
+    pub sources: BTreeMap<Name, String>,
+    /// Key of the digest of secrets.
+    pub digest_key: [u8; 32],
+    /// What every process is given of the environment of the command: PATH, HOME and the like.
+    pub base: BTreeMap<String, String>,
+}
+
+/// What runs, and what people should know of it.
+#[derive(Debug, Default)]
+pub struct Specs {
+    /// A process and its fingerprint per service.
+    pub services: BTreeMap<Name, (Process, Fingerprint)>,
+    /// A process and its digest per job.
+    pub jobs: BTreeMap<Name, (Process, String)>,
+    /// Volumes that a job's data is on.
+    pub job_volumes: BTreeMap<Name, Vec<Name>>,
+    /// Volumes of substitutes, and the file in each that identifies it.
+    pub volumes: BTreeMap<Name, PathBuf>,
+    /// Balancers.
+    pub balancers: Vec<DesiredBalancer>,
+    /// What this engine leaves out or does otherwise, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// The processes of a stack.
+///
+/// # Errors
+///
+/// When a service cannot run as a process.
+pub fn specs(input: &Input<'_>) -> Result<Specs, Failure> {
+    let mut specs = Specs { balancers: balancers(input.stack), ..Specs::default() };
+    for (name, backing) in &input.backing {
+        substitute(name, backing, input.places, &mut specs);
+    }
+    for (name, service) in &input.stack.services {
+        let (process, fingerprint) = process(input, name, service)?;
+        if service.autoscale.is_some() {
+            specs.notes.push(format!("{name}: autoscale is for Kubernetes; here it runs {} replicas", service.replicas.0));
+        }
+        specs.services.insert(name.clone(), (process, fingerprint));
+    }
+    for (name, job) in &input.stack.jobs {
+        specs.job(name, job, input.stack);
+    }
+    Ok(specs)
+}
+
+impl Specs {
+    fn job(&mut self, name: &Name, job: &Job, stack: &Stack) {
+        let Some((service, fingerprint)) = self.services.get(&job.service) else { return };
+        let mut process = service.clone();
+        process.command.clone_from(&job.command);
+        process.listens = false;
+        process.check = None;
+        let fingerprint = Fingerprint { spec: hash(&json!([fingerprint.spec, job.command])), ..fingerprint.clone() };
+        self.jobs.insert(name.clone(), (process, fingerprint.digest()));
+        let uses = stack.services.get(&job.service).map(|s| s.uses.as_slice()).unwrap_or_default();
+        let volumes = uses.iter().filter(|used| self.volumes.contains_key(*used)).cloned().collect();
+        self.job_volumes.insert(name.clone(), volumes);
+    }
+}
+
+/// The stack's own balancer, and one for each service that others use: an address that does not change with its
+/// replicas.
+fn balancers(stack: &Stack) -> Vec<DesiredBalancer> {
+    let front = stack.balancer.iter().map(|b| DesiredBalancer {
+        id: BalancerId::Front,
+        service: b.service.clone(),
+        port: b.port.0,
+    });
+    let used = stack.services.iter().filter(|(name, _)| stack.services.values().any(|s| s.uses.contains(name)));
+    let inner = used.filter_map(|(name, service)| {
+        let port = service.port?.0;
+        Some(DesiredBalancer { id: BalancerId::Service(name.clone()), service: name.clone(), port })
+    });
+    front.chain(inner).collect()
+}
+
+/// What stands in for a backing service.
+fn substitute(name: &Name, backing: &Resolved<'_>, places: &Places, specs: &mut Specs) {
+    if backing.external.is_some() {
+        return;
+    }
+    match &backing.entry.substitute {
+        Substitute::File { file, .. } => {
+            specs.volumes.insert(name.clone(), places.volume(name).join(file));
+        }
+        Substitute::InProcess => {}
+        Substitute::LeftOut { reason } => specs.notes.push(format!("{name} is left out: {reason}")),
+    }
+}
+
+fn process(input: &Input<'_>, name: &Name, service: &Service) -> Result<(Process, Fingerprint), Failure> {
+    let Some(build) = &service.build else {
+        let image = service.image.as_deref().unwrap_or("?");
+        return Err(Failure::usage(format!("services.{name}: the local engine runs no images, and this one is {image}"))
+            .hint("give it `build`, `runtime` and `command`, or use an engine with containers"));
+    };
+    let Some(command) = &service.command else {
+        return Err(Failure::usage(format!("services.{name}.command: the local engine needs the program to run"))
+            .hint(r#"for example: command = ["python", "-m", "app"]"#));
+    };
+    let mut given = Variables::default();
+    if let Some(environment) = input.environments.get(name) {
+        given.plain.extend(environment.variables.iter().cloned());
+    }
+    for used in &service.uses {
+        given.address_of(used, input)?;
+    }
+    for (variable, value) in &service.env {
+        given.set(variable, value);
+    }
+    let fingerprint = Fingerprint {
+        spec: hash(&json!({
+            "command": command, "directory": build, "variables": given.plain,
+            "secrets": given.secret.keys().collect::<Vec<_>>(), "delivery": service.secrets,
+            "check": check(service), "stop_timeout": service.stop_timeout,
+        })),
+        source: input.sources.get(name).cloned().unwrap_or_default(),
+        environment: input.environments.get(name).map(|e| e.key.clone()).unwrap_or_default(),
+        secrets: digest(&input.digest_key, &given.secret),
+    };
+    let process = Process {
+        command: command.clone(),
+        directory: input.stack.root.join(build),
+        variables: input.base.clone().into_iter().chain(given.plain).collect(),
+        secrets: given.secret,
+        secret_files: service.secrets == SecretDelivery::Files,
+        listens: service.port.is_some(),
+        check: check(service),
+        stop_timeout: service.stop_timeout.0,
+    };
+    Ok((with_path(process, input.environments.get(name)), fingerprint))
+}
+
+fn check(service: &Service) -> Option<String> {
+    service.ready.clone().or_else(|| service.health.clone())
+}
+
+/// Puts the environment's programs before those of the machine.
+fn with_path(mut process: Process, environment: Option<&Environment>) -> Process {
+    let Some(environment) = environment else { return process };
+    let path = process.variables.get("PATH").cloned().unwrap_or_default();
+    let folders = environment.path_prefix.iter().map(|p| p.to_string_lossy().into_owned()).chain([path]);
+    process.variables.insert("PATH".to_owned(), folders.collect::<Vec<_>>().join(":"));
+    process
+}
+
+/// Variables of a process, the secret ones apart.
+#[derive(Default)]
+struct Variables {
+    plain: BTreeMap<String, String>,
+    secret: BTreeMap<String, String>,
+}
+
+impl Variables {
+    fn set(&mut self, variable: &str, value: &EnvValue) {
+        let (into, other) =
+            if value.secret { (&mut self.secret, &mut self.plain) } else { (&mut self.plain, &mut self.secret) };
+        into.insert(variable.to_owned(), value.text.clone());
+        other.remove(variable);
+    }
+
+    /// The address of something that the service uses.
+    fn address_of(&mut self, used: &Name, input: &Input<'_>) -> Result<(), Failure> {
+        if let Some(service) = input.stack.services.get(used) {
+            let port = service.port.ok_or_else(|| {
+                Failure::usage(format!("services.{used}: it is used by another service, but has no port"))
+            })?;
+            let variable = format!("{}_URL", used.as_str().to_uppercase().replace('-', "_"));
+            self.plain.insert(variable, format!("http://127.0.0.1:{}", port.0));
+            return Ok(());
+        }
+        let Some(backing) = input.backing.get(used) else { return Ok(()) };
+        match (&backing.variable, &backing.external, &backing.entry.substitute) {
+            (Some(variable), Some(external), _) => self.set(variable, external),
+            (Some(variable), None, Substitute::File { file, url }) => {
+                let path = input.places.volume(used).join(file);
+                self.plain.insert(variable.clone(), url.replace("{path}", &path.to_string_lossy()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn hash(value: &serde_json::Value) -> String {
+    blake3::hash(value.to_string().as_bytes()).to_hex()[..16].to_owned()
+}
+
+fn digest(key: &[u8; 32], secrets: &BTreeMap<String, String>) -> String {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for (name, value) in secrets {
+        hasher.update(name.as_bytes()).update(&[0]).update(value.as_bytes()).update(&[0]);
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+/// What processes are given of the command's own environment: what names the user, the machine's language and time, its
+/// programs and its way out. Everything else comes from the file, so that a stack does not depend on the shell it was
+/// started from.
+pub fn base_variables(all: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    const NAMES: [&str; 15] = [
+        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
+        "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR",
+    ];
+    let wanted = |name: &str| {
+        NAMES.contains(&name)
+            || name.starts_with("LC_")
+            || ["http_proxy", "https_proxy", "no_proxy", "all_proxy"].contains(&name.to_lowercase().as_str())
+    };
+    all.filter(|(name, _)| wanted(name)).collect()
+}
+
+/// The folder that a service is built from.
+pub fn build_folder(root: &Path, service: &Service) -> Option<PathBuf> {
+    service.build.as_ref().map(|build| root.join(build))
+}

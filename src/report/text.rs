@@ -1,0 +1,271 @@
+//! The summary to read at the end of a run, for terminals of 60 columns and more.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::chart;
+use super::figures::{count, duration, duration_or, percent, rate};
+use crate::bench::{Distribution, Percentile, Quantile, Summary};
+
+const TITLE: Style = Style::new().bold();
+const FAINT: Style = Style::new().dimmed();
+const GOOD: Style = AnsiColor::Green.on_default();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default();
+const BAR: Style = AnsiColor::Cyan.on_default();
+
+/// The narrowest and the widest layout, in columns.
+const WIDTHS: std::ops::RangeInclusive<usize> = 60..=100;
+
+/// Writes `summary` for people, at most `width` columns wide (60 to 100), styled with ANSI codes.
+///
+/// # Errors
+///
+/// The writer fails.
+pub fn text(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
+    let width = width.clamp(*WIDTHS.start(), *WIDTHS.end());
+    heading(summary, out, width)?;
+    totals(summary, out)?;
+    latencies(summary, out)?;
+    histogram(&summary.histograms.response, out, width)?;
+    if summary.requests.len() > 1 {
+        requests(summary, out, width)?;
+    }
+    failures(summary, out, width)?;
+    objectives(summary, out)?;
+    verdict(summary, out, width)
+}
+
+fn line(out: &mut impl Write, title: &str, text: &str) -> io::Result<()> {
+    writeln!(out, "{TITLE}{title:<11}{TITLE:#} {text}")
+}
+
+fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
+    let setup = &summary.setup;
+    let connections = &summary.connections;
+    let seconds = summary.duration_ns as f64 / 1e9;
+    line(out, "Target", &shorten(&setup.target, width - 12))?;
+    let interrupted = if setup.interrupted { ", interrupted" } else { "" };
+    line(out, "Load", &format!("{} rps for {} s{interrupted}, seed {}", setup.rate, trim(seconds), setup.seed))?;
+    let most = if connections.limit == connections.at_start {
+        format!("{} connections", count(connections.limit))
+    } else {
+        format!("{} connections used of {} at most", count(connections.peak), count(connections.limit))
+    };
+    line(out, "", &format!("{most}, {} opened, {}", count(connections.opened), plural(setup.threads, "thread")))
+}
+
+fn trim(seconds: f64) -> String {
+    let text = format!("{seconds:.3}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+fn plural(number: u64, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", count(number)) }
+}
+
+fn totals(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    let c = &summary.counts;
+    writeln!(out)?;
+    let unsent = if c.unsent > 0 { format!(", {BAD}{} unsent{BAD:#}", count(c.unsent)) } else { String::new() };
+    line(out, "Requests", &format!("{} scheduled, {} sent{unsent}", count(c.scheduled), count(c.sent)))?;
+    let mut ended = vec![format!("{GOOD}{} ok{GOOD:#}", count(c.ok))];
+    for (number, one, many) in [
+        (c.http_error, "HTTP error", "HTTP errors"),
+        (c.network_error, "network error", "network errors"),
+        (c.timeout, "timeout", "timeouts"),
+        (c.unfinished, "unfinished", "unfinished"),
+    ] {
+        if number > 0 {
+            ended.push(format!("{BAD}{} {}{BAD:#}", count(number), if number == 1 { one } else { many }));
+        }
+    }
+    line(out, "", &ended.join(", "))?;
+    let rates = format!(
+        "offered {}, achieved {}, errors {}",
+        rate(summary.offered_rate),
+        rate(summary.achieved_rate),
+        percent(c.error_rate())
+    );
+    line(out, "Rate", &rates)
+}
+
+fn latencies(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    let histograms = &summary.histograms;
+    let scheduled = summary.counts.scheduled;
+    let columns = [&histograms.response, &histograms.service, &histograms.pool_wait, &histograms.own_lag];
+    writeln!(out)?;
+    writeln!(
+        out,
+        "{TITLE}{:<11} {:>11} {:>11} {:>11} {:>11}{TITLE:#}",
+        "Latency", "response", "service", "pool wait", "own lag"
+    )?;
+    for p in Percentile::PRINTED {
+        write!(out, "{p:>11}")?;
+        for (column, distribution) in columns.iter().enumerate() {
+            let population = if column == 3 { summary.counts.sent } else { scheduled };
+            let cell = quantile(distribution.percentile(p, population));
+            if column < 2 { write!(out, " {cell:>11}")? } else { write!(out, " {FAINT}{cell:>11}{FAINT:#}")? }
+        }
+        writeln!(out)?;
+    }
+    for (name, of) in [("max", Distribution::max as fn(&Distribution) -> Option<u64>), ("mean", Distribution::mean)] {
+        write!(out, "{name:>11}")?;
+        for (column, distribution) in columns.iter().enumerate() {
+            let cell = duration_or(of(distribution), "-");
+            if column < 2 { write!(out, " {cell:>11}")? } else { write!(out, " {FAINT}{cell:>11}{FAINT:#}")? }
+        }
+        writeln!(out)?;
+    }
+    let lost = scheduled - summary.counts.ok;
+    if lost > 0 {
+        writeln!(out, "{FAINT}{:11} max and mean leave out {} that did not end well; the{FAINT:#}", "", count(lost))?;
+        writeln!(out, "{FAINT}{:11} percentiles rank them above all others{FAINT:#}", "")?;
+    }
+    Ok(())
+}
+
+fn quantile(quantile: Quantile) -> String {
+    match quantile {
+        Quantile::Is(ns) => duration(ns),
+        Quantile::AtLeast(ns) => format!("≥ {}", duration(ns)),
+        Quantile::TooFew => "too few".to_owned(),
+    }
+}
+
+fn histogram(distribution: &Distribution, out: &mut impl Write, width: usize) -> io::Result<()> {
+    let rows = chart::rows(distribution);
+    let most = rows.iter().map(|row| row.count).max().unwrap_or(0);
+    if most == 0 {
+        return Ok(());
+    }
+    writeln!(out)?;
+    writeln!(out, "{TITLE}Response time of the {} ok{TITLE:#}", count(distribution.count()))?;
+    let number = count(most).len().max(5);
+    // From, bar, count, share.
+    let space = width.saturating_sub(11 + 1 + 1 + number + 1 + 7);
+    for row in rows {
+        let bar = chart::bar(row.count as f64 / most as f64, space);
+        let pad = " ".repeat(space - bar.chars().count());
+        let share = percent(row.count as f64 / distribution.count() as f64);
+        let from = duration(row.from);
+        writeln!(out, "{from:>11} {BAR}{bar}{BAR:#}{pad} {:>number$} {FAINT}{share:>7}{FAINT:#}", count(row.count))?;
+    }
+    Ok(())
+}
+
+fn requests(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
+    writeln!(out)?;
+    let space = width - 4 * 10;
+    writeln!(out, "{TITLE}{:<space$}{:>10}{:>10}{:>10}{:>10}{TITLE:#}", "By request", "scheduled", "failed", "p50", "p99")?;
+    for request in &summary.requests {
+        let c = &request.counts;
+        let response = &request.histograms.response;
+        let at = |p| quantile(response.percentile(p, c.scheduled));
+        let failed = count(c.scheduled - c.ok);
+        let style = if c.ok == c.scheduled { FAINT } else { BAD };
+        writeln!(
+            out,
+            "{:<space$}{:>10}{style}{failed:>10}{style:#}{:>10}{:>10}",
+            shorten(&request.name, space - 1),
+            count(c.scheduled),
+            at(Percentile::P50),
+            at(Percentile::P99),
+        )?;
+    }
+    Ok(())
+}
+
+fn failures(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
+    let c = &summary.counts;
+    writeln!(out)?;
+    if !summary.status.is_empty() {
+        let status: Vec<_> = summary.status.iter().map(|(code, n)| format!("{code}: {}", count(*n))).collect();
+        line(out, "Status", &status.join(", "))?;
+    }
+    if c.retries > 0 {
+        line(out, "Retries", &format!("{} (the target had closed the connection)", count(c.retries)))?;
+    }
+    if summary.errors.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{TITLE}Errors{TITLE:#}")?;
+    for error in &summary.errors {
+        let kind = &error.kind;
+        writeln!(out, "{:>11} {BAD}{}{BAD:#} in phase {}, by the {}", count(error.count), kind.cause, kind.phase, kind.side)?;
+        let first = summary.evidence.iter().find(|e| e.kind == *kind);
+        if let Some(first) = first {
+            let when = duration(first.scheduled_ns);
+            let text = format!("first: #{} {} at {when}: {}", first.n, first.request, first.detail);
+            for piece in wrap(&text, width - 12) {
+                writeln!(out, "{:11} {FAINT}{piece}{FAINT:#}", "")?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn objectives(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    if summary.slo.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "{TITLE}Objectives{TITLE:#}")?;
+    for slo in &summary.slo {
+        let (style, mark) = if slo.ok { (GOOD, "met") } else { (BAD, "missed") };
+        let value = slo.value.as_ref().and_then(serde_json::Number::as_f64);
+        let value = match value {
+            None => "not reached by enough requests".to_owned(),
+            Some(value) if slo.expression.starts_with("errors") => percent(value),
+            Some(value) if slo.expression.starts_with("rate") => rate(value),
+            Some(value) => duration(value as u64),
+        };
+        writeln!(out, "{style}{mark:>11}{style:#} {:<18} {value}", slo.expression)?;
+    }
+    Ok(())
+}
+
+fn verdict(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
+    let verdict = &summary.verdict;
+    if verdict.trusted {
+        line(out, "Verdict", &format!("{GOOD}trusted{GOOD:#}: the generator was not the limit"))?;
+    } else {
+        line(out, "Verdict", &format!("{BAD}not trusted{BAD:#}: the generator itself was the limit"))?;
+    }
+    for (style, items) in [(BAD, &verdict.reasons), (WARN, &verdict.notes)] {
+        for item in items {
+            for (i, piece) in wrap(item, width - 14).iter().enumerate() {
+                writeln!(out, "{:11} {style}{}{style:#} {piece}", "", if i == 0 { "-" } else { " " })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a text in its middle, where it is too long.
+fn shorten(text: &str, width: usize) -> String {
+    let length = text.chars().count();
+    if length <= width {
+        return text.to_owned();
+    }
+    let tail = width / 3;
+    let head: String = text.chars().take(width - tail - 1).collect();
+    let tail: String = text.chars().skip(length - tail).collect();
+    format!("{head}…{tail}")
+}
+
+/// Breaks a text at spaces into lines of at most `width` columns.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        let word = shorten(word, width);
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}

@@ -1,0 +1,116 @@
+//! The live display of a load: a bar on a terminal, a line a second elsewhere, nothing with `--quiet`.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::bench::{Observer, Percentile, Snapshot, Started};
+use crate::report::{count, duration_or, rate};
+
+/// Shows a run on stderr.
+pub struct LiveBench {
+    shape: Shape,
+    is_quiet: bool,
+    /// Requests that had ended, and when, at the last snapshots: the rate is taken over about a second.
+    earlier: Vec<(u64, u64)>,
+    printed_second: u64,
+}
+
+enum Shape {
+    Bar(ProgressBar),
+    Lines,
+}
+
+impl LiveBench {
+    /// A display as stderr allows.
+    pub fn new(is_quiet: bool) -> Self {
+        let shape = if std::io::stderr().is_terminal() && !is_quiet {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            Shape::Bar(bar)
+        } else {
+            Shape::Lines
+        };
+        Self { shape, is_quiet, earlier: Vec::new(), printed_second: 0 }
+    }
+
+    /// Requests a second that ended within about the last second.
+    fn recent_rate(&mut self, snapshot: &Snapshot) -> f64 {
+        let now = (snapshot.elapsed_ns, snapshot.counts.sent);
+        self.earlier.push(now);
+        let second_ago = snapshot.elapsed_ns.saturating_sub(1_000_000_000);
+        let keep_from = self.earlier.iter().rposition(|(at, _)| *at <= second_ago).unwrap_or(0);
+        self.earlier.drain(..keep_from);
+        match self.earlier.first() {
+            Some((at, sent)) if *at < now.0 => (now.1 - sent) as f64 / ((now.0 - at) as f64 / 1e9),
+            _ => 0.0,
+        }
+    }
+
+    fn figures(&mut self, snapshot: &Snapshot) -> String {
+        let at = |p| duration_or(snapshot.percentile(p), "-");
+        let recent = rate(self.recent_rate(snapshot));
+        let mut text = format!(
+            "{recent}  in flight {}  p50 {}  p99 {}",
+            count(snapshot.in_flight),
+            at(Percentile::P50),
+            at(Percentile::P99)
+        );
+        if snapshot.failed() > 0 {
+            text.push_str(&format!("  errors {}", count(snapshot.failed())));
+        }
+        text
+    }
+}
+
+impl Observer for LiveBench {
+    fn is_watching(&self) -> bool {
+        !self.is_quiet
+    }
+
+    fn started(&mut self, run: &Started) {
+        if self.is_quiet {
+            return;
+        }
+        if let Shape::Bar(bar) = &self.shape {
+            let template = "{bar:24.cyan/dim} {prefix}\n{wide_msg}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
+            }
+            bar.set_length(run.duration_ns / 1_000_000);
+            bar.set_prefix(format!("0 of {}", seconds(run.duration_ns)));
+        }
+    }
+
+    fn snapshot(&mut self, snapshot: &Snapshot) {
+        let figures = self.figures(snapshot);
+        let elapsed = snapshot.elapsed_ns.min(snapshot.duration_ns);
+        let is_over = snapshot.elapsed_ns > snapshot.duration_ns;
+        let state = if is_over { ", waiting for the last answers" } else { "" };
+        match &self.shape {
+            Shape::Bar(bar) => {
+                bar.set_position(elapsed / 1_000_000);
+                bar.set_prefix(format!("{} of {}{state}", seconds(elapsed), seconds(snapshot.duration_ns)));
+                bar.set_message(figures);
+            }
+            Shape::Lines => {
+                let second = snapshot.elapsed_ns / 1_000_000_000;
+                if second > self.printed_second {
+                    self.printed_second = second;
+                    anstream::eprintln!("{second:>4} s  {figures}{state}");
+                }
+            }
+        }
+    }
+
+    fn finished(&mut self) {
+        if let Shape::Bar(bar) = &self.shape {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn seconds(ns: u64) -> String {
+    let duration = Duration::from_nanos(ns);
+    if ns.is_multiple_of(1_000_000_000) { format!("{} s", duration.as_secs()) } else { format!("{:.1} s", duration.as_secs_f64()) }
+}

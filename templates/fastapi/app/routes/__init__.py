@@ -1,0 +1,1 @@
+"""HTTP in, HTTP out; what lies between is in the modules above."""
