@@ -32,9 +32,9 @@ mod tests;
 
 pub use budget::{Budget, DEFAULT_POOL_SIZE, POOL_SIZE, Scale, Share};
 pub use check::{Finding, Report, Severity, check};
+pub use edit::{EditError, save_replicas};
 pub use model::*;
 pub use order::Part;
-pub use edit::{EditError, save_replicas};
 pub use path::{KeyPath, Step};
 pub use problem::{LoadError, Location, Problem};
 pub use schema::{SCHEMA_ID, schema};
