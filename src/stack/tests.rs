@@ -235,3 +235,19 @@ fn a_service_starts_after_the_service_that_it_uses() {
     assert_eq!(stack.start_order(), [Part::Service(&names[1]), Part::Service(&names[0])]);
     assert_eq!(stack.users()[&names[1]], [&names[0]]);
 }
+
+#[test]
+fn a_file_that_was_cut_or_garbled_is_refused_without_a_panic() {
+    let text = SHOP.replace("info", "größe ${X:-y}");
+    for end in (0..text.len()).filter(|end| text.is_char_boundary(*end)) {
+        let _ = parse(&text[..end], Path::new("/project"), variables(&[]));
+    }
+    for garbage in ["\u{0}", "ü", "[[", "${", "\"", "\r", "{", "9e999", "99999999999999999999", "1979-05-27"] {
+        for (at, _) in text.match_indices('=').step_by(3) {
+            let garbled = format!("{} {garbage} {}", &text[..=at], &text[at + 1..]);
+            let _ = parse(&garbled, Path::new("/project"), variables(&[]));
+            let replaced = format!("{} {garbage}\n{}", &text[..=at], text[at..].split_once('\n').unwrap().1);
+            let _ = parse(&replaced, Path::new("/project"), variables(&[]));
+        }
+    }
+}
