@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::Global;
+use super::{Global, stdout};
 use crate::error::{Exit, Failure};
 use crate::stack::{self, Budget, Finding, LoadError, Problem, Report, Severity, Stack};
 
@@ -23,32 +23,34 @@ impl Args {
         }
         let stack = global.stack()?;
         let report = stack::check(&stack);
-        print_text(&stack, &report);
+        for line in as_text(&stack, &report) {
+            stdout::print(line)?;
+        }
         let problems = report.findings.into_iter().filter(|finding| finding.severity == Severity::Error);
         let problems = problems.map(|finding| finding.problem).collect::<Vec<_>>();
         if problems.is_empty() { Ok(Exit::Done) } else { Err(Failure::from(LoadError { problems }).into()) }
     }
 }
 
-fn print_text(stack: &Stack, report: &Report) {
+/// Warnings, the budgets that hold, and the verdict.
+fn as_text(stack: &Stack, report: &Report) -> Vec<String> {
+    let mut lines = Vec::new();
     for Finding { problem, .. } in report.findings.iter().filter(|finding| finding.severity == Severity::Warning) {
-        anstream::println!("warning: {problem}");
-        if let Some(hint) = &problem.hint {
-            anstream::println!("  hint: {hint}");
-        }
+        lines.push(format!("warning: {problem}"));
+        lines.extend(problem.hint.iter().map(|hint| format!("  hint: {hint}")));
     }
-    for budget in report.budgets.iter().filter(|budget| budget.holds()) {
-        anstream::println!("backing.{} {budget}", budget.backing);
-    }
+    let budgets = report.budgets.iter().filter(|budget| budget.holds());
+    lines.extend(budgets.map(|budget| format!("backing.{} {budget}", budget.backing)));
     if report.is_ok() {
-        anstream::println!(
+        lines.push(format!(
             "{} is valid: {}, {}, {}",
             stack.project.name,
             count(stack.services.len(), "service"),
             count(stack.jobs.len(), "job"),
             count(stack.backing.len(), "backing service"),
-        );
+        ));
     }
+    lines
 }
 
 fn count(number: usize, noun: &str) -> String {
@@ -69,7 +71,7 @@ fn check_as_json(global: &Global) -> Result<Exit> {
         "problems": report.findings.iter().map(finding_as_json).collect::<Vec<_>>(),
         "connections": report.budgets.iter().map(budget_as_json).collect::<Vec<_>>(),
     });
-    anstream::println!("{document:#}");
+    stdout::print_json(&document)?;
     Ok(if report.is_ok() { Exit::Done } else { Exit::Usage })
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, anyhow};
 use serde_json::json;
 
-use super::Global;
+use super::{Global, stdout};
 use crate::error::Exit;
 
 /// Arguments of `scalectl config`.
@@ -19,10 +19,9 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let stack = global.stack()?;
         if global.json {
-            let document = json!({ "schema": "scalectl.config/1", "root": stack.root, "stack": stack.shown()? });
-            anstream::println!("{document:#}");
+            stdout::print_json(&json!({ "schema": "scalectl.config/1", "root": stack.root, "stack": stack.shown()? }))?;
         } else {
-            anstream::print!("{}", stack.shown_toml().map_err(|error| anyhow!(error))?);
+            stdout::print(stack.shown_toml().map_err(|error| anyhow!(error))?.trim_end())?;
         }
         Ok(Exit::Done)
     }

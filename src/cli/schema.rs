@@ -2,15 +2,14 @@
 
 use anyhow::Result;
 
-use super::Global;
+use super::{Global, stdout};
 use crate::error::Exit;
 use crate::stack;
 
 /// Arguments of `scalectl schema`.
-///
-/// An editor with a TOML language server completes and checks the stack file when its first line is
-/// `#:schema ./scalectl.schema.json`, after `scalectl schema > scalectl.schema.json`.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "An editor with a TOML language server completes and checks the stack file after\n  \
+    scalectl schema > scalectl.schema.json\nwhen the file's first line is\n  #:schema ./scalectl.schema.json")]
 pub struct Args {}
 
 impl Args {
@@ -18,9 +17,9 @@ impl Args {
     ///
     /// # Errors
     ///
-    /// None.
+    /// A stdout that cannot be written to.
     pub fn run(self, _global: &Global) -> Result<Exit> {
-        anstream::println!("{:#}", stack::schema());
+        stdout::print_json(&stack::schema())?;
         Ok(Exit::Done)
     }
 }

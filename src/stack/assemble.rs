@@ -137,16 +137,23 @@ fn problem(document: &Document, error: &Error) -> Problem {
     problem
 }
 
-/// A name near the section's, or a command line in its parts.
+/// The value that was meant, where it can be guessed: a name, a command line in its parts, a number as a text.
 fn invalid_hint(node: &Node, path: &KeyPath, message: &str) -> Option<String> {
     match &node.value {
+        _ if node.secret => None,
         Value::Table(_) => {
             let name = Name::suggestion(path.last_key()?)?;
             (Some(name.as_str()) != path.last_key()).then(|| format!("\"{name}\" would do"))
         }
-        Value::String(text) if message.starts_with("expected an array") && !node.secret => {
+        Value::String(text) if message.starts_with("expected a name") => {
+            Name::suggestion(text).map(|name| format!("\"{name}\" would do"))
+        }
+        Value::String(text) if message.starts_with("expected an array") => {
             let parts = shell_words::split(text).ok().filter(|parts| !parts.is_empty())?;
             Some(format!("write it as an array: {} = {parts:?}", path.last_key()?))
+        }
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) if message.starts_with("expected a string") => {
+            Some("write it in quotes".to_owned())
         }
         _ => None,
     }
@@ -205,7 +212,9 @@ impl Stack {
 fn secret_paths(node: &Node, path: &KeyPath, found: &mut Vec<KeyPath>) {
     match &node.value {
         Value::String(text) => {
-            let named = path.last_key().is_some_and(secret::is_secret_name);
+            // Only there do people choose the keys; a service's own key `secrets` holds none.
+            let is_chosen = matches!(path.parent().last_key(), Some("env" | "headers"));
+            let named = is_chosen && path.last_key().is_some_and(secret::is_secret_name);
             if node.secret || named || secret::has_password(text) {
                 found.push(path.clone());
             }

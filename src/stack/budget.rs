@@ -76,7 +76,7 @@ impl Budget {
     /// # Errors
     ///
     /// A `DB_POOL_SIZE` that is no number.
-    pub fn of(stack: &Stack, database: &Resolved<'_>, scale: Scale) -> Result<Option<Self>, Problem> {
+    pub fn of(stack: &Stack, database: &Resolved<'_>, scale: Scale) -> Result<Option<Self>, Box<Problem>> {
         let Some(section) = stack.backing.get(database.name) else { return Ok(None) };
         let known = database.entry.max_connections.filter(|_| database.external.is_none());
         let Some(max) = section.max_connections.or(known) else { return Ok(None) };
@@ -158,7 +158,7 @@ impl fmt::Display for Budget {
     }
 }
 
-fn share(stack: &Stack, name: &Name, service: &Service, scale: Scale) -> Result<Share, Problem> {
+fn share(stack: &Stack, name: &Name, service: &Service, scale: Scale) -> Result<Share, Box<Problem>> {
     let replicas = match (scale, &service.autoscale) {
         (Scale::AutoscaleMax, Some(autoscale)) => autoscale.max.max(service.replicas),
         _ => service.replicas,
@@ -182,7 +182,7 @@ mod tests {
     use crate::backing;
     use crate::stack::{Variables, parse};
 
-    fn budget_at(text: &str, scale: Scale) -> Result<Option<Budget>, Problem> {
+    fn budget_at(text: &str, scale: Scale) -> Result<Option<Budget>, Box<Problem>> {
         let head = "[project]\nname = \"shop\"\n";
         let stack = parse(&format!("{head}{text}"), Path::new("/project"), Variables::default()).unwrap();
         Budget::of(&stack, &backing::resolve(&stack)["postgres"], scale)

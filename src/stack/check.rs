@@ -192,7 +192,7 @@ impl Checker<'_> {
                 return;
             }
             Err(problem) => {
-                let finding = Finding { severity: Severity::Error, problem };
+                let finding = Finding { severity: Severity::Error, problem: *problem };
                 if !self.report.findings.contains(&finding) {
                     self.report.findings.push(finding);
                 }

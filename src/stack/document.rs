@@ -94,13 +94,13 @@ impl Node {
 
 impl Document {
     /// Reads and parses a file, which errors show by the path that was given.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
+    pub fn read(path: &Path) -> Result<Self, Box<Problem>> {
         let shown = path.strip_prefix(".").unwrap_or(path).display().to_string();
         Self::parse(&shown, &read(path, &shown)?)
     }
 
     /// Parses the text of the file that is shown as `file`.
-    pub fn parse(file: &str, text: &str) -> Result<Self, Problem> {
+    pub fn parse(file: &str, text: &str) -> Result<Self, Box<Problem>> {
         let table = DeTable::parse(text).map_err(|error| syntax_problem(file, text, &error))?;
         let lines = Lines::of(text);
         let span = table.span();
@@ -166,7 +166,7 @@ impl Node {
 /// # Errors
 ///
 /// What is in its way: missing, a folder, too large, not text.
-fn read(path: &Path, shown: &str) -> Result<String, Problem> {
+fn read(path: &Path, shown: &str) -> Result<String, Box<Problem>> {
     let problem = |message: String| Problem::of_file(shown, message);
     let file = std::fs::File::open(path).map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => problem("expected a stack file, found nothing".to_owned()),
@@ -174,14 +174,15 @@ fn read(path: &Path, shown: &str) -> Result<String, Problem> {
     })?;
     if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(problem("expected a stack file, found a folder".to_owned())
-            .hint("name the file in it, or use -C for the project's folder"));
+            .hint("name the file in it, or use -C for the project's folder")
+            .into());
     }
     let mut bytes = Vec::new();
     file.take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)
         .map_err(|error| problem(format!("cannot be read: {error}")))?;
     if bytes.len() as u64 > MAX_FILE_BYTES {
-        return Err(problem("expected a stack file of at most 1 MiB, found a larger file".to_owned()));
+        return Err(problem("expected a stack file of at most 1 MiB, found a larger file".to_owned()).into());
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
@@ -189,7 +190,7 @@ fn read(path: &Path, shown: &str) -> Result<String, Problem> {
         let mut problem =
             problem("expected UTF-8 text, found other bytes".to_owned()).hint("save the file with the encoding UTF-8");
         problem.location.line = u32::try_from(line).ok();
-        problem
+        problem.into()
     })
 }
 
@@ -214,7 +215,7 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
-    fn node(&self, value: DeValue<'_>, line: u32) -> Result<Node, Problem> {
+    fn node(&self, value: DeValue<'_>, line: u32) -> Result<Node, Box<Problem>> {
         let value = match value {
             DeValue::String(text) => Value::String(text.into_owned()),
             DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())
@@ -226,7 +227,7 @@ impl Builder<'_> {
             DeValue::Boolean(truth) => Value::Boolean(truth),
             DeValue::Datetime(time) => Value::String(time.to_string()),
             DeValue::Array(array) => Value::Array(
-                array.into_iter().map(|element| self.spanned(element)).collect::<Result<Vec<_>, Problem>>()?,
+                array.into_iter().map(|element| self.spanned(element)).collect::<Result<Vec<_>, Box<Problem>>>()?,
             ),
             DeValue::Table(table) => Value::Table(
                 table
@@ -235,13 +236,13 @@ impl Builder<'_> {
                         let line = self.lines.at(key.span().start);
                         Ok((key.into_inner().into_owned(), self.node(value.into_inner(), line)?))
                     })
-                    .collect::<Result<BTreeMap<_, _>, Problem>>()?,
+                    .collect::<Result<BTreeMap<_, _>, Box<Problem>>>()?,
             ),
         };
         Ok(Node { value, file: 0, line, interpolated: false, secret: false })
     }
 
-    fn spanned(&self, value: Spanned<DeValue<'_>>) -> Result<Node, Problem> {
+    fn spanned(&self, value: Spanned<DeValue<'_>>) -> Result<Node, Box<Problem>> {
         let line = self.lines.at(value.span().start);
         self.node(value.into_inner(), line)
     }

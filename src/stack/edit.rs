@@ -78,7 +78,8 @@ fn section<'d>(document: &'d DocumentMut, service: &Name) -> Option<&'d dyn toml
 
 fn write(file: &Path, mut document: DocumentMut, service: &Name, replicas: Replicas) -> Result<(), EditError> {
     let number = i64::from(replicas.0);
-    let section = document.get_mut("services").and_then(|s| s.get_mut(service.as_str())).and_then(|s| s.as_table_like_mut());
+    let section =
+        document.get_mut("services").and_then(|s| s.get_mut(service.as_str())).and_then(|s| s.as_table_like_mut());
     match section.and_then(|s| s.get_mut("replicas")).and_then(|item| item.as_value_mut()) {
         // The spaces and the comment around the old number belong to it.
         Some(old) => {

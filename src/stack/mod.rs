@@ -32,9 +32,9 @@ mod tests;
 
 pub use budget::{Budget, DEFAULT_POOL_SIZE, POOL_SIZE, Scale, Share};
 pub use check::{Finding, Report, Severity, check};
+pub use edit::{EditError, save_replicas};
 pub use model::*;
 pub use order::Part;
-pub use edit::{EditError, save_replicas};
 pub use path::{KeyPath, Step};
 pub use problem::{LoadError, Location, Problem};
 pub use schema::{SCHEMA_ID, schema};
@@ -121,7 +121,7 @@ fn read_all(source: &Source) -> Result<Document, LoadError> {
         match (Document::read(&source.directory.join(file)), &mut whole) {
             (Ok(document), Some(below)) => below.overlay(document),
             (Ok(document), None) => whole = Some(document),
-            (Err(problem), _) => problems.push(problem),
+            (Err(problem), _) => problems.push(*problem),
         }
     }
     whole.filter(|_| problems.is_empty()).ok_or(LoadError { problems })

@@ -80,6 +80,12 @@ impl From<Problem> for LoadError {
     }
 }
 
+impl From<Box<Problem>> for LoadError {
+    fn from(problem: Box<Problem>) -> Self {
+        Self::from(*problem)
+    }
+}
+
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, problem) in self.problems.iter().enumerate() {

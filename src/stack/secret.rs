@@ -4,7 +4,8 @@
 pub const MASK: &str = "********";
 
 /// Words that make a variable's value a secret wherever they stand in its name.
-const ANYWHERE: [&str; 7] = ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "SECRETS", "CREDENTIAL", "CREDENTIALS"];
+const ANYWHERE: [&str; 9] =
+    ["PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "SECRETS", "CREDENTIAL", "CREDENTIALS", "AUTHORIZATION", "COOKIE"];
 /// Words that do so at its end: `API_KEY` and `GITHUB_TOKEN` are secrets, `TOKEN_TTL` and `KEY_PREFIX` are not.
 const AT_THE_END: [&str; 5] = ["KEY", "KEYS", "TOKEN", "TOKENS", "APIKEY"];
 /// Last words of names that speak about a secret without holding it.

@@ -154,7 +154,7 @@ impl Checker<'_> {
     fn check_path(&mut self, path: &KeyPath, key: &str, check: &str, service: &Service) {
         let own = path.key(key);
         if !check.starts_with('/') {
-            let hint = "write it like \"/health\"";
+            let hint = format!("write it like \"/{key}\"");
             self.add_with_hint(&own, format!("expected a path that begins with /, found {check:?}"), hint);
         }
         if service.port.is_none() && !self.is_gone(&path.key("port")) {
@@ -174,19 +174,22 @@ impl Checker<'_> {
             } else if used == name {
                 self.add(&own, "expected another service, found the service itself");
             } else if !["services", "backing"].iter().any(|section| self.declared(section).contains(&used.as_str())) {
-                let hint = self.unknown_use_hint(used);
+                let hint = self.unknown_use_hint(name, used);
                 self.add(&own, format!("expected a service or a backing service, found \"{used}\"")).hint = hint;
             }
         }
     }
 
-    fn unknown_use_hint(&self, used: &Name) -> Option<String> {
+    fn unknown_use_hint(&self, user: &Name, used: &Name) -> Option<String> {
         if backing::catalog().contains_key(used) {
             return Some(format!("add an empty section [backing.{used}]"));
         }
         let declared = [self.declared("services"), self.declared("backing")].concat();
         let kinds = backing::catalog().keys().map(Name::as_str);
-        nearest(used.as_str(), declared.into_iter().chain(kinds))
+        nearest(used.as_str(), declared.iter().copied().chain(kinds)).or_else(|| {
+            let others = declared.into_iter().filter(|name| *name != user.as_str()).collect::<Vec<_>>();
+            (!others.is_empty()).then(|| format!("this stack has: {}", others.join(", ")))
+        })
     }
 
     fn environment(&mut self, path: &KeyPath, env: &BTreeMap<String, EnvValue>) {

@@ -30,7 +30,7 @@ impl Variables {
     /// # Errors
     ///
     /// A `.env` that cannot be read or parsed, with its line; never with what stands there.
-    pub fn read(root: &Path) -> Result<Self, Problem> {
+    pub fn read(root: &Path) -> Result<Self, Box<Problem>> {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -38,7 +38,7 @@ impl Variables {
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(Problem::of_file(DOT_ENV, format!("cannot be read: {error}"))),
+            Err(error) => return Err(Problem::of_file(DOT_ENV, format!("cannot be read: {error}")).into()),
         };
         Ok(Self { dot_env: parse_dot_env(&text)?, environment })
     }
@@ -62,7 +62,7 @@ impl fmt::Debug for Variables {
     }
 }
 
-fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>, Problem> {
+fn parse_dot_env(text: &str) -> Result<BTreeMap<String, String>, Box<Problem>> {
     let mut variables = BTreeMap::new();
     for item in dotenvy::from_read_iter(text.trim_start_matches('\u{feff}').as_bytes()) {
         let (name, value) = item.map_err(|error| dot_env_problem(text, &error))?;
