@@ -173,10 +173,17 @@ impl Distribution {
         for step in self.histogram.iter_recorded() {
             seen += step.count_since_last_iteration();
             if seen >= rank {
-                return Some(step.value_iterated_to().clamp(self.min, self.max));
+                return Some(self.value_of(step.value_iterated_to()));
             }
         }
         Some(self.max)
+    }
+
+    /// The value that stands for a bucket whose highest value is `highest`: that one, but 0 for the bucket that begins
+    /// there, so that no wait does not read as half a microsecond.
+    fn value_of(&self, highest: u64) -> u64 {
+        let value = if highest < LOWEST_NS { 0 } else { highest };
+        value.clamp(self.min, self.max)
     }
 
     /// The nearest-rank percentile among `population` values, of which those that were not recorded here rank above
@@ -201,7 +208,7 @@ impl Distribution {
     pub fn counts_between(&self, edges: &[u64]) -> Vec<u64> {
         let mut counts = vec![0; edges.len()];
         for step in self.histogram.iter_recorded() {
-            let value = step.value_iterated_to().clamp(self.min, self.max);
+            let value = self.value_of(step.value_iterated_to());
             let range = edges.partition_point(|edge| *edge <= value).saturating_sub(1);
             if let Some(count) = counts.get_mut(range) {
                 *count += step.count_since_last_iteration();
@@ -330,6 +337,8 @@ mod tests {
         assert!(close(few.ranked(Percentile::P50, 3).unwrap(), 2_000_000));
         assert_eq!(few.ranked(Percentile::P99, 3), Some(3_000_000));
         assert_eq!(few.mean(), Some(2_000_000));
+        let waits = of([0, 0, 0, 5_000_000]);
+        assert_eq!(waits.ranked(Percentile::P50, 4), Some(0));
     }
 
     #[test]

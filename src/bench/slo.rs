@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn a_small_sample_is_held_to_its_maximum() {
         let mut response = Distribution::default();
-        [1_000_000, 9_000_000].map(|v| response.record(v));
+        [1_000_000, 9_000_000].iter().for_each(|v| response.record(*v));
         let result = "p99<5ms".parse::<Slo>().unwrap().evaluate(measured(&response, 2));
         assert_eq!((result.ok, result.value), (false, Some(9_000_000u64.into())));
     }

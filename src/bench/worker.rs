@@ -201,6 +201,9 @@ impl Worker {
     async fn pace(self: &Rc<Self>, timer: &Timer) -> io::Result<u64> {
         let mut longest_gap = 0;
         let mut published = 0;
+        while now_ns() < self.start {
+            timer.until(self.start).await?;
+        }
         loop {
             let is_batch_full = self.begin_due();
             let now = self.now();

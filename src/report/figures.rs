@@ -39,7 +39,9 @@ pub fn count(number: u64) -> String {
 
 /// A rate a second: `9,999/s`, `49.8/s`, `0.500/s`.
 pub fn rate(per_second: f64) -> String {
-    if per_second >= 1000.0 {
+    if per_second == 0.0 {
+        "0/s".to_owned()
+    } else if per_second >= 1000.0 {
         format!("{}/s", count(per_second.round() as u64))
     } else if per_second >= 10.0 {
         format!("{per_second:.1}/s")

@@ -49,9 +49,9 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     let interrupted = if setup.interrupted { ", interrupted" } else { "" };
     line(out, "Load", &format!("{} rps for {} s{interrupted}, seed {}", setup.rate, trim(seconds), setup.seed))?;
     let most = if connections.limit == connections.at_start {
-        format!("{} connections", count(connections.limit))
+        plural(connections.limit, "connection")
     } else {
-        format!("{} connections used of {} at most", count(connections.peak), count(connections.limit))
+        format!("{} in use at once, of {} at most", plural(connections.peak, "connection"), count(connections.limit))
     };
     line(out, "", &format!("{most}, {} opened, {}", count(connections.opened), plural(setup.threads, "thread")))
 }
@@ -129,6 +129,7 @@ fn latencies(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
 fn quantile(quantile: Quantile) -> String {
     match quantile {
         Quantile::Is(ns) => duration(ns),
+        Quantile::AtLeast(0) => "none ok".to_owned(),
         Quantile::AtLeast(ns) => format!("≥ {}", duration(ns)),
         Quantile::TooFew => "too few".to_owned(),
     }
