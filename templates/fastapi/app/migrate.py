@@ -47,7 +47,7 @@ def main() -> int:
     if found == wanted:
         logger.info("schema is up to date", extra={"revision": wanted})
         return 0
-    with_connection(settings.database_url, _upgrade)
+    with_connection(settings.database_url, upgrade)
     logger.info(
         "schema migrated",
         extra={
@@ -159,7 +159,8 @@ async def _with_postgres(database_url: str, work: "Callable[[Connection], None]"
     await engine.dispose()
 
 
-def _upgrade(connection: "Connection") -> None:
+def upgrade(connection: "Connection") -> None:
+    """Apply what is missing."""
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
 

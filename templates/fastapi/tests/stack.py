@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -161,11 +161,31 @@ class Stack:
             try:
                 async with database.write() as session:
                     result = await session.execute(text(sql), values)
-                    return [tuple(row) for row in result] if result.returns_rows else []
+                    return [tuple(row) for row in result]
             finally:
                 await database.close()
 
         return asyncio.run(ask())
+
+    @contextlib.contextmanager
+    def writes_held_up(self) -> Iterator[None]:
+        """Hold a lock that lets others read but not write."""
+
+        async def lock() -> None:
+            # On SQLite to begin is to lock; the session begins with its first statement.
+            statement = "SELECT 1" if database.is_sqlite else "LOCK TABLE users IN EXCLUSIVE MODE"
+            await session.execute(text(statement))
+
+        database = Database(self.database_url, pool_size=1)
+        with asyncio.Runner() as runner:
+            transaction = database.write()
+            session = runner.run(transaction.__aenter__())
+            try:
+                runner.run(lock())
+                yield
+            finally:
+                runner.run(transaction.__aexit__(None, None, None))
+                runner.run(database.close())
 
     def scalar(self, sql: str, **values: object) -> Any:
         return self.query(sql, **values)[0][0]

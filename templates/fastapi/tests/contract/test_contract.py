@@ -9,6 +9,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from tests.stack import Stack
+
 NewUser = Callable[..., dict[str, Any]]
 ABSENT = 2**52
 REPLICAS = 3
@@ -266,9 +268,7 @@ def test_openapi_tells_the_truth_about_errors(client: httpx.Client) -> None:
     assert client.get("/docs").status_code == 200
 
 
-def test_each_new_user_is_welcomed_exactly_once(
-    client: httpx.Client, new_user: NewUser, own_stack: Any
-) -> None:
+def test_each_new_user_is_welcomed_exactly_once(new_user: NewUser, own_stack: Stack | None) -> None:
     if own_stack is None:
         pytest.skip("the database behind BASE_URL is not this test's to look into")
     users = [new_user() for _ in range(20)]
