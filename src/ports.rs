@@ -51,6 +51,11 @@ pub fn holder(port: u16) -> Option<Holder> {
     }
 }
 
+/// Whether this user can listen on `port` of the loopback interface.
+pub fn is_free(port: u16) -> bool {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
 /// Whether nobody could listen on all addresses: the table of sockets leaves out whose process it cannot see.
 fn is_taken(port: u16) -> bool {
     let bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));

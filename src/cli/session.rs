@@ -58,7 +58,7 @@ impl<'g> Session<'g> {
     /// # Errors
     ///
     /// When the stack is invalid, or the engine cannot run it.
-    pub fn open(global: &'g Global, options: Options) -> Result<Self> {
+    pub fn open(global: &'g Global, options: Options) -> Result<Self, Failure> {
         let stack = global.stack()?;
         let (local, desired) = Local::of(&stack, options)?;
         Ok(Self { global, stack, local, desired })
@@ -97,8 +97,18 @@ impl<'g> Session<'g> {
     ///
     /// As its parts.
     pub async fn apply(&self, intent: &Intent) -> Result<Plan> {
+        self.apply_after(intent, |_| ()).await
+    }
+
+    /// As [`Session::apply`]; `tell` is shown the plan before it is carried out.
+    ///
+    /// # Errors
+    ///
+    /// As its parts.
+    pub async fn apply_after(&self, intent: &Intent, tell: impl FnOnce(&Plan)) -> Result<Plan> {
         let _lock = self.lock().await?;
         let plan = self.plan(intent).await?;
+        tell(&plan);
         self.carry_out(&plan).await?;
         Ok(plan)
     }
@@ -167,7 +177,7 @@ pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()
 
 /// Refuses a port that somebody listens on, and says who.
 fn require_free(port: u16) -> Result<(), Failure> {
-    if std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port)).is_ok() {
+    if ports::is_free(port) {
         return Ok(());
     }
     let failure = match ports::holder(port) {

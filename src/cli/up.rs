@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::session::{Session, block_on};
 use super::{Global, logs, status};
-use crate::engine::Intent;
+use crate::engine::{Intent, Plan};
 use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
 use crate::units::{Name, TimeSpan};
@@ -58,11 +58,7 @@ impl Args {
             let plan = session.plan(&intent).await?;
             return print_plan(global, &plan);
         }
-        session.say(&format!("{} on the local engine: processes on this machine", session.stack.project.name));
-        for note in session.local.notes() {
-            session.say(&format!("  note: {note}"));
-        }
-        let plan = session.apply(&intent).await?;
+        let plan = session.apply_after(&intent, |plan| tell(&session, plan)).await?;
         let url = status::front_url(&session.stack);
         if global.json {
             status::print(&session, global).await?;
@@ -81,12 +77,23 @@ impl Args {
     }
 }
 
+/// Says where the stack comes up, and what is different there; nothing where nothing is to be done.
+fn tell(session: &Session<'_>, plan: &Plan) {
+    if plan.is_empty() {
+        return;
+    }
+    session.say(&format!("{} on the local engine: processes on this machine", session.stack.project.name));
+    for note in session.local.notes() {
+        session.say(&format!("  note: {note}"));
+    }
+}
+
 /// Prints a plan as the result of a command.
 ///
 /// # Errors
 ///
 /// When it cannot be printed.
-pub fn print_plan(global: &Global, plan: &crate::engine::Plan) -> Result<Exit> {
+pub fn print_plan(global: &Global, plan: &Plan) -> Result<Exit> {
     if global.json {
         println!("{}", serde_json::to_string_pretty(plan)?);
     } else if plan.is_empty() {

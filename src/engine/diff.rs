@@ -141,7 +141,8 @@ impl<'a> Builder<'a> {
     }
 
     fn prepare(&mut self, services: &[&DesiredService]) {
-        for environment in self.desired.environments.iter().filter(|e| !e.prepared) {
+        let wanted = self.desired.environments.iter();
+        for environment in wanted.filter(|e| !self.observed.environments.contains(&e.key)) {
             let users: Vec<_> = services
                 .iter()
                 .filter(|s| s.environment.as_deref() == Some(&environment.key))
@@ -150,8 +151,9 @@ impl<'a> Builder<'a> {
             if users.is_empty() {
                 continue;
             }
-            let action = Action::PrepareEnvironment { key: environment.key.clone(), title: environment.title.clone() };
-            let cause = format!("{} not installed yet; used by {}", environment.title, users.join(", "));
+            let (key, source) = (environment.key.clone(), environment.source.clone());
+            let action = Action::PrepareEnvironment { key, source };
+            let cause = format!("nothing is installed from it yet; {} need it", users.join(", "));
             let step = self.plan.push(action, cause, &[]);
             self.environments.insert(&environment.key, step);
         }

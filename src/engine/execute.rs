@@ -24,7 +24,16 @@ pub trait Engine {
     /// # Errors
     ///
     /// With the root cause, when it cannot be done.
-    fn perform(&self, action: &Action, note: &dyn Fn(String)) -> impl Future<Output = Result<(), Failure>>;
+    fn perform(&self, action: &Action, note: &dyn Fn(Note)) -> impl Future<Output = Result<(), Failure>>;
+}
+
+/// What a step has to say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Note {
+    /// How far it is, for those who watch.
+    Detail(String),
+    /// Something that everybody should know.
+    Warning(String),
 }
 
 /// What happens while a plan is carried out.
@@ -33,7 +42,7 @@ pub enum Event<'a> {
     /// A step begins.
     Started(&'a Step),
     /// A step has something to say about its progress.
-    Note(&'a Step, String),
+    Note(&'a Step, Note),
     /// A step is done, after this time.
     Done(&'a Step, Duration),
     /// A step failed; the plan ends here.
@@ -107,7 +116,7 @@ async fn perform<'p>(
     fault::before(step.id);
     observer.event(&Event::Started(step));
     let begin = Instant::now();
-    let note = |text| observer.event(&Event::Note(step, text));
+    let note = |note| observer.event(&Event::Note(step, note));
     engine.perform(&step.action, &note).await.map_err(|failure| (step, failure))?;
     observer.event(&Event::Done(step, begin.elapsed()));
     fault::after(step.id);

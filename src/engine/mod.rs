@@ -17,7 +17,7 @@ pub mod local;
 pub mod source;
 
 pub use diff::{Intent, diff, ground};
-pub use execute::{Engine, Event, Observer, execute};
+pub use execute::{Engine, Event, Note, Observer, execute};
 pub use lock::{Lock, LockError};
 pub use model::{
     BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Exited,

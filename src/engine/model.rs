@@ -116,10 +116,8 @@ pub struct DesiredVolume {
 pub struct DesiredEnvironment {
     /// What it depends on, in one text.
     pub key: String,
-    /// What it is called in a plan: `python`.
-    pub title: String,
-    /// Whether it is already there, complete.
-    pub prepared: bool,
+    /// What it is installed from: `requirements.lock`.
+    pub source: String,
 }
 
 /// A job that runs before services.
@@ -195,6 +193,8 @@ pub struct Observed {
     pub jobs: Vec<(Name, String)>,
     /// Volumes that exist.
     pub volumes: BTreeSet<Name>,
+    /// Keys of the environments that are there, complete.
+    pub environments: BTreeSet<String>,
 }
 
 impl Observed {

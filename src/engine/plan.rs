@@ -31,8 +31,8 @@ pub enum Action {
     PrepareEnvironment {
         /// Its key.
         key: String,
-        /// What people call it.
-        title: String,
+        /// What it is installed from.
+        source: String,
     },
     /// Run a job to its end.
     RunJob {
@@ -96,7 +96,7 @@ impl fmt::Display for Action {
             Self::EndLeftovers => "end leftovers".to_owned(),
             Self::CreateVolume { volume } => format!("create volume {volume}"),
             Self::RemoveVolume { volume } => format!("remove volume {volume}"),
-            Self::PrepareEnvironment { title, .. } => format!("prepare environment {title}"),
+            Self::PrepareEnvironment { source, .. } => format!("install {source}"),
             Self::RunJob { job } => format!("run job {job}"),
             Self::StartBalancer { balancer, port } => format!("start {balancer} on port {port}"),
             Self::StopBalancer { balancer } => format!("stop {balancer}"),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::engine::{Action, Event, Observer, Step, StepId};
+use crate::engine::{Action, Event, Note, Observer, Step, StepId};
 
 const DONE: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -68,7 +68,7 @@ fn milestone(action: &Action) -> Option<String> {
     Some(match action {
         Action::AwaitReady { replica } => format!("{replica} is ready"),
         Action::RunJob { job } => format!("job {job} done"),
-        Action::PrepareEnvironment { title, .. } => format!("environment {title} prepared"),
+        Action::PrepareEnvironment { source, .. } => format!("{source} installed"),
         Action::StartBalancer { balancer, port } => format!("{balancer} listens on port {port}"),
         Action::RemoveReplica { replica } | Action::StopReplica { replica } => format!("{replica} stopped"),
         Action::StopBalancer { balancer } => format!("{balancer} stopped"),
@@ -82,9 +82,11 @@ impl Observer for PlanProgress {
     fn event(&self, event: &Event<'_>) {
         match event {
             Event::Started(step) => self.spin(step),
-            Event::Note(step, text) => match self.spinning.borrow().get(&step.id) {
+            Event::Note(_, Note::Warning(text)) => self.line(format!("    {text}")),
+            Event::Note(step, Note::Detail(text)) => match self.spinning.borrow().get(&step.id) {
                 Some(bar) => bar.set_message(text.clone()),
-                None => self.line(format!("    {DIM}{}: {text}{DIM:#}", step.action)),
+                None if self.verbose => self.line(format!("    {DIM}{text}{DIM:#}")),
+                None => {}
             },
             Event::Done(step, took) => {
                 self.end(step);

@@ -29,7 +29,7 @@ fn stack(source: &str) -> Desired {
     Desired {
         identity: Identity { project: name("shop"), root: "/shop".into() },
         volumes: vec![DesiredVolume { name: name("postgres") }],
-        environments: vec![DesiredEnvironment { key: "env".into(), title: "python".into(), prepared: true }],
+        environments: vec![DesiredEnvironment { key: "env".into(), source: "requirements.lock".into() }],
         jobs: vec![DesiredJob {
             name: name("migrate"),
             digest: source.into(),
@@ -60,7 +60,7 @@ impl Model {
             Action::EndLeftovers => self.0.leftovers = 0,
             Action::CreateVolume { volume } => assert!(self.0.volumes.insert(volume.clone())),
             Action::RemoveVolume { volume } => assert!(self.0.volumes.remove(volume)),
-            Action::PrepareEnvironment { .. } => {}
+            Action::PrepareEnvironment { key, .. } => assert!(self.0.environments.insert(key.clone())),
             Action::RunJob { job } => {
                 let digest = desired.jobs.iter().find(|j| &j.name == job).unwrap().digest.clone();
                 self.0.jobs.retain(|(name, _)| name != job);
@@ -148,12 +148,11 @@ fn text(desired: &Desired, observed: &Observed, intent: &Intent) -> String {
 
 #[test]
 fn a_first_up_starts_everything_at_once_behind_the_migration() {
-    let mut desired = stack("v1");
-    desired.environments[0].prepared = false;
+    let desired = stack("v1");
     let expected = "\
   1  start supervisor             nothing runs yet
   2  create volume postgres       it does not exist
-  3  prepare environment python   python not installed yet; used by api, worker
+  3  install requirements.lock    nothing is installed from it yet; api, worker need it
   4  run job migrate              it has not run on this data  [after 1, 2, 3]
   5  start balancer on port 8080  api is reached through it  [after 1, 2]
   6  start api-1                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
@@ -334,7 +333,8 @@ fn stop_and_start_keep_the_places() {
 
 #[test]
 fn a_dead_supervisor_is_replaced_and_its_processes_are_mentioned() {
-    let observed = Observed { leftovers: 4, volumes: [name("postgres")].into(), ..Observed::default() };
+    let (volumes, environments) = ([name("postgres")].into(), ["env".to_owned()].into());
+    let observed = Observed { leftovers: 4, volumes, environments, ..Observed::default() };
     let plan = text(&stack("v1"), &observed, &Intent::up());
     assert!(plan.contains("start supervisor             the one before is gone; it left 4 processes, which end first"));
     let nothing = Desired::nothing(stack("v1").identity);

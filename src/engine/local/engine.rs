@@ -15,7 +15,7 @@ use super::protocol::{Process, Reply, Request};
 use super::spec::{self, Input, Specs};
 use crate::backing;
 use crate::engine::{
-    Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Identity, Observed,
+    Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Identity, Note, Observed,
     ReplicaId, source,
 };
 use crate::error::Failure;
@@ -212,8 +212,7 @@ impl Local {
                 .values()
                 .map(|recipe| DesiredEnvironment {
                     key: recipe.key().to_owned(),
-                    title: recipe.made_from().to_owned(),
-                    prepared: recipe.is_ready(),
+                    source: recipe.made_from().to_owned(),
                 })
                 .collect(),
             jobs: jobs.collect(),
@@ -263,7 +262,7 @@ impl Local {
         Ok(())
     }
 
-    async fn prepare(&self, key: &str, note: &dyn Fn(String)) -> Result<(), Failure> {
+    async fn prepare(&self, key: &str, note: &dyn Fn(Note)) -> Result<(), Failure> {
         let Some(recipe) = self.recipes.get(key).cloned() else { return Ok(()) };
         let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
         let building = tokio::task::spawn_blocking(move || {
@@ -299,11 +298,12 @@ impl Local {
         self.client.tell(&request).await.map(drop)
     }
 
-    async fn drain(&self, request: &Request, what: &str, note: &dyn Fn(String)) -> Result<(), Failure> {
+    async fn drain(&self, request: &Request, what: &str, note: &dyn Fn(Note)) -> Result<(), Failure> {
         if let Reply::Drained(left) = self.client.tell(request).await?
             && left > 0
         {
-            note(format!("{what} still had {left} requests after {} s; they are cut off", self.drain.as_secs()));
+            let patience = self.drain.as_secs();
+            note(Note::Warning(format!("{what} still had {left} requests after {patience} s; they are cut off")));
         }
         Ok(())
     }
@@ -338,14 +338,14 @@ impl Local {
     }
 }
 
-/// The progress of a build, in a line.
-fn describe(progress: environment::Progress<'_>) -> String {
+/// The progress of an installation, in a line.
+fn describe(progress: environment::Progress<'_>) -> Note {
+    use environment::Progress;
     match progress {
-        environment::Progress::Waiting { holder: Some(pid) } => format!("waiting for process {pid}, which builds the same"),
-        environment::Progress::Waiting { holder: None } => "waiting for another command, which builds the same".to_owned(),
-        environment::Progress::Running(line) | environment::Progress::Output(line) | environment::Progress::Note(line) => {
-            line.to_owned()
-        }
+        Progress::Waiting { holder: Some(pid) } => Note::Warning(format!("waiting for process {pid}, which installs the same")),
+        Progress::Waiting { holder: None } => Note::Warning("waiting for another command, which installs the same".to_owned()),
+        Progress::Note(line) => Note::Warning(line.to_owned()),
+        Progress::Running(line) | Progress::Output(line) => Note::Detail(line.to_owned()),
     }
 }
 
@@ -364,11 +364,12 @@ impl Engine for Local {
             observed.leftovers = leftovers.count();
         }
         observed.volumes = self.volumes();
+        observed.environments = self.recipes.values().filter(|r| r.is_ready()).map(|r| r.key().to_owned()).collect();
         observed.jobs = self.completed(std::mem::take(&mut observed.jobs));
         Ok(observed)
     }
 
-    async fn perform(&self, action: &Action, note: &dyn Fn(String)) -> Result<(), Failure> {
+    async fn perform(&self, action: &Action, note: &dyn Fn(Note)) -> Result<(), Failure> {
         let disk = |what: &str, e: std::io::Error| Failure::failed(format!("{what}: {e}"));
         match action {
             Action::StartSupervisor => self.client.start_supervisor().await,

@@ -133,7 +133,6 @@ impl Fleet {
         });
         Observed {
             supervised: true,
-            leftovers: 0,
             replicas: replicas.collect(),
             balancers: state
                 .balancers
@@ -141,7 +140,7 @@ impl Fleet {
                 .map(|(id, front)| ObservedBalancer { id: id.clone(), service: front.service.clone(), port: front.port })
                 .collect(),
             jobs: state.done.clone().into_iter().collect(),
-            volumes: Default::default(),
+            ..Observed::default()
         }
     }
 
