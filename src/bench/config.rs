@@ -148,7 +148,8 @@ impl Config {
     ///
     /// What is out of its range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let out = |what, expected: &str, found: String| ConfigError::OutOfRange { what, expected: expected.into(), found };
+        let out =
+            |what, expected: &str, found: String| ConfigError::OutOfRange { what, expected: expected.into(), found };
         match self.length {
             Length::Duration(span) if span.0 == Duration::ZERO => {
                 return Err(out("the duration", "longer than 0", span.to_string()));

@@ -112,8 +112,7 @@ impl Flight {
             match connection.exchange(request.clone()).await {
                 Ok(answer) => return self.answered(answer.status, connection),
                 Err(failed) => {
-                    let again = was_used
-                        && (self.meter.bytes_written() == 0 || self.may_retry(worker, kind, &failed));
+                    let again = was_used && (self.meter.bytes_written() == 0 || self.may_retry(worker, kind, &failed));
                     if !again {
                         return Ended::failed(failed.fault, failed.status);
                     }

@@ -162,8 +162,7 @@ impl Kind {
             headers.push((key, template(&value)?));
         }
         let uri = template(&spec.path)?;
-        let mut kind =
-            Self { name: name.clone(), method, uri, headers, body, constant: None, constant_body: None };
+        let mut kind = Self { name: name.clone(), method, uri, headers, body, constant: None, constant_body: None };
         kind.prepare().map_err(wrong)?;
         Ok(kind)
     }
@@ -216,7 +215,12 @@ fn all_headers(target: &Target, spec: &RequestSpec) -> Vec<(String, String)> {
     }
     let is_set = |name: &HeaderName| spec.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
     let own = spec.headers.iter().map(|(key, value)| (key.clone(), value.clone()));
-    defaults.into_iter().filter(|(name, _)| !is_set(name)).map(|(name, value)| (name.to_string(), value)).chain(own).collect()
+    defaults
+        .into_iter()
+        .filter(|(name, _)| !is_set(name))
+        .map(|(name, value)| (name.to_string(), value))
+        .chain(own)
+        .collect()
 }
 
 #[cfg(test)]
@@ -234,7 +238,9 @@ mod tests {
     fn shop(seed: u64) -> Mix {
         let specs = [
             spec(serde_json::json!({"weight": 9, "path": "/users/{{ zipf(1, 10000) }}"})),
-            spec(serde_json::json!({"weight": 1, "method": "POST", "path": "/users", "json": {"email": "{{ uuid() }}@example.com"}})),
+            spec(
+                serde_json::json!({"weight": 1, "method": "POST", "path": "/users", "json": {"email": "{{ uuid() }}@example.com"}}),
+            ),
         ];
         Mix::compile(&target(), &specs, seed).unwrap()
     }

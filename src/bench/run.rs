@@ -204,13 +204,8 @@ fn follow(
 }
 
 fn snapshot(shards: &[Arc<Shard>], elapsed_ns: u64, duration_ns: u64) -> Snapshot {
-    let mut snapshot = Snapshot {
-        elapsed_ns,
-        duration_ns,
-        counts: Default::default(),
-        in_flight: 0,
-        response: Default::default(),
-    };
+    let mut snapshot =
+        Snapshot { elapsed_ns, duration_ns, counts: Default::default(), in_flight: 0, response: Default::default() };
     shards.iter().for_each(|shard| shard.add_to(&mut snapshot));
     snapshot
 }

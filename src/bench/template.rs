@@ -11,7 +11,10 @@ pub const GENERATORS: [(&str, &str); 4] = [
     ("int", "int(1, 100): a whole number, all equally likely"),
     ("seq", "seq(): the number of the request in the run, from 0; seq(1000) counts from 1000"),
     ("uuid", "uuid(): a random UUID (version 4)"),
-    ("zipf", "zipf(1, 10000): a whole number, k-th most likely with weight 1/k; zipf(1, 10000, 0.8) with weight 1/k^0.8"),
+    (
+        "zipf",
+        "zipf(1, 10000): a whole number, k-th most likely with weight 1/k; zipf(1, 10000, 0.8) with weight 1/k^0.8",
+    ),
 ];
 
 /// Why a text is no template.
@@ -266,7 +269,10 @@ mod tests {
                 })
                 .sum();
             let freedom = (size - 1) as f64;
-            assert!(statistic < freedom + 7.0 * (2.0 * freedom).sqrt(), "chi-square {statistic} with {freedom} degrees");
+            assert!(
+                statistic < freedom + 7.0 * (2.0 * freedom).sqrt(),
+                "chi-square {statistic} with {freedom} degrees"
+            );
         }
     }
 }

@@ -95,7 +95,9 @@ pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64) -
     }
     if watch.out_of_ports > 0 {
         let times = watch.out_of_ports;
-        reasons.push(format!("it ran out of local ports {times} times: widen net.ipv4.ip_local_port_range or lower --connections"));
+        reasons.push(format!(
+            "it ran out of local ports {times} times: widen net.ipv4.ip_local_port_range or lower --connections"
+        ));
     }
     if watch.not_opened > 0 {
         notes.push(format!("{} connections could not be opened before the start", watch.not_opened));

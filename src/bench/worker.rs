@@ -135,12 +135,7 @@ pub async fn work(mut orders: Orders) -> io::Result<Option<Report>> {
 }
 
 /// Opens `at_start` connections at the same time; says how many are open.
-async fn open_before_start(
-    orders: &Orders,
-    pool: &mut Pool,
-    recorder: &mut Recorder,
-    watch: &mut SelfWatch,
-) -> usize {
+async fn open_before_start(orders: &Orders, pool: &mut Pool, recorder: &mut Recorder, watch: &mut SelfWatch) -> usize {
     let attempts = (0..orders.at_start).map(|_| async {
         let meter = Rc::new(Meter::default());
         let opened = tokio::time::timeout(orders.timeout, orders.dialer.open(&meter)).await;

@@ -242,7 +242,9 @@ fn hint_for(cause: bench::Cause) -> Option<&'static str> {
     match cause {
         bench::Cause::Refused => Some("nobody listens there: is the service up, and is it this port?"),
         bench::Cause::UnknownHost => Some("check the spelling of the host name"),
-        bench::Cause::Handshake => Some("use http:// if the target speaks no TLS, --insecure for a certificate of your own"),
+        bench::Cause::Handshake => {
+            Some("use http:// if the target speaks no TLS, --insecure for a certificate of your own")
+        }
         bench::Cause::Descriptors => Some("raise `ulimit -n`, or lower --connections"),
         bench::Cause::Timeout | bench::Cause::Unreachable => Some("check the address, and firewalls in between"),
         _ => None,

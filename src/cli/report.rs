@@ -60,7 +60,9 @@ pub(super) fn outputs_or_default(asked: &[Output], json: bool) -> Result<Vec<Out
     let on_stdout = outputs.iter().filter(|o| o.file.is_none()).count();
     let conflicts = json && outputs.iter().any(|o| o.file.is_none() && o.format != Format::Json);
     if on_stdout > 1 || conflicts {
-        return Err(Failure::usage("only one format can go to stdout").hint("give the others a file: --output json=FILE"));
+        return Err(
+            Failure::usage("only one format can go to stdout").hint("give the others a file: --output json=FILE")
+        );
     }
     if on_stdout == 0 {
         let format = if json { Format::Json } else { Format::Text };

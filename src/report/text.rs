@@ -159,7 +159,11 @@ fn histogram(distribution: &Distribution, out: &mut impl Write, width: usize) ->
 fn requests(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
     writeln!(out)?;
     let space = width - 4 * 10;
-    writeln!(out, "{TITLE}{:<space$}{:>10}{:>10}{:>10}{:>10}{TITLE:#}", "By request", "scheduled", "failed", "p50", "p99")?;
+    writeln!(
+        out,
+        "{TITLE}{:<space$}{:>10}{:>10}{:>10}{:>10}{TITLE:#}",
+        "By request", "scheduled", "failed", "p50", "p99"
+    )?;
     for request in &summary.requests {
         let c = &request.counts;
         let response = &request.histograms.response;
@@ -194,7 +198,14 @@ fn failures(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     writeln!(out, "{TITLE}Errors{TITLE:#}")?;
     for error in &summary.errors {
         let kind = &error.kind;
-        writeln!(out, "{:>11} {BAD}{}{BAD:#} in phase {}, by the {}", count(error.count), kind.cause, kind.phase, kind.side)?;
+        writeln!(
+            out,
+            "{:>11} {BAD}{}{BAD:#} in phase {}, by the {}",
+            count(error.count),
+            kind.cause,
+            kind.phase,
+            kind.side
+        )?;
         let first = summary.evidence.iter().find(|e| e.kind == *kind);
         if let Some(first) = first {
             let when = duration(first.scheduled_ns);

@@ -112,5 +112,9 @@ impl Observer for LiveBench {
 
 fn seconds(ns: u64) -> String {
     let duration = Duration::from_nanos(ns);
-    if ns.is_multiple_of(1_000_000_000) { format!("{} s", duration.as_secs()) } else { format!("{:.1} s", duration.as_secs_f64()) }
+    if ns.is_multiple_of(1_000_000_000) {
+        format!("{} s", duration.as_secs())
+    } else {
+        format!("{:.1} s", duration.as_secs_f64())
+    }
 }

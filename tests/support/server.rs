@@ -1,0 +1,238 @@
+//! A scriptable HTTP/1.1 server that counts at its own side, on raw sockets so that it can misbehave.
+//!
+//! Requests carry their sequence number in the path, `/17`. What happens to each is decided by a [`Script`]; answers
+//! are due at instants, never "after a sleep", so that late timers do not accumulate.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// CLOCK_MONOTONIC in nanoseconds, the clock of the generator.
+pub fn now_ns() -> u64 {
+    Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap()).as_nanos() as u64
+}
+
+/// A request as the server saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Number in its path.
+    pub seq: u64,
+    /// Its method.
+    pub method: String,
+    /// Its path.
+    pub path: String,
+    /// When its head was read.
+    pub at_ns: u64,
+    /// How many requests came on its connection before it.
+    pub earlier: u64,
+    /// How often this sequence number was seen before.
+    pub repeats: u64,
+}
+
+/// What happens to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Answered with this status at this instant (CLOCK_MONOTONIC; in the past: at once).
+    Answer(u16, u64),
+    /// Answered, then the connection is closed without a word.
+    AnswerAndClose,
+    /// Never answered.
+    Silence,
+    /// The connection is reset.
+    Reset,
+    /// The connection is closed without an answer.
+    Close,
+    /// Answered, then the server stops: it listens no more and closes everything.
+    AnswerAndStop,
+}
+
+/// Decides on each request; called in the order in which heads are read.
+pub type Script = Box<dyn FnMut(&Seen) -> Fate + Send>;
+
+/// A running server.
+pub struct Server {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    script: Mutex<Script>,
+    seen: Mutex<Vec<Seen>>,
+    repeats: Mutex<HashMap<u64, u64>>,
+    connections: AtomicU64,
+    /// By how much an answer was written too late at worst.
+    lateness: AtomicU64,
+    is_over: AtomicBool,
+    over: Notify,
+}
+
+impl Server {
+    /// Starts a server on a free loopback port.
+    pub fn start(script: impl FnMut(&Seen) -> Fate + Send + 'static) -> Self {
+        let shared = Arc::new(Shared {
+            script: Mutex::new(Box::new(script)),
+            seen: Mutex::default(),
+            repeats: Mutex::default(),
+            connections: AtomicU64::new(0),
+            lateness: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            over: Notify::new(),
+        });
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let own = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let listener = TcpListener::from_std(listener).unwrap();
+                tokio::select! {
+                    () = accept(listener, &own) => {}
+                    () = own.until_over() => {}
+                }
+            });
+        });
+        Self { address, shared, thread: Some(thread) }
+    }
+
+    /// Base URL without a slash at its end.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Every request whose head was read, in that order.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.seen.lock().unwrap().clone()
+    }
+
+    /// How many heads were read.
+    pub fn count(&self) -> u64 {
+        self.shared.seen.lock().unwrap().len() as u64
+    }
+
+    /// How many connections were accepted.
+    pub fn connections(&self) -> u64 {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// By how much an answer was written later than it was due, at worst.
+    pub fn lateness_ns(&self) -> u64 {
+        self.shared.lateness.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.shared.end();
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Shared {
+    fn end(&self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        self.over.notify_waiters();
+        self.over.notify_one();
+    }
+
+    async fn until_over(&self) {
+        while !self.is_over.load(Ordering::SeqCst) {
+            self.over.notified().await;
+        }
+    }
+
+    fn fate_of(&self, method: &str, path: &str, earlier: u64) -> Fate {
+        let at_ns = now_ns();
+        let seq = path.trim_start_matches('/').split(['/', '?']).next().unwrap().parse().unwrap_or(0);
+        let mut repeats = self.repeats.lock().unwrap();
+        let repeats = repeats.entry(seq).and_modify(|n| *n += 1).or_insert(0);
+        let seen = Seen { seq, method: method.to_owned(), path: path.to_owned(), at_ns, earlier, repeats: *repeats };
+        let fate = (self.script.lock().unwrap())(&seen);
+        self.seen.lock().unwrap().push(seen);
+        fate
+    }
+}
+
+async fn accept(listener: TcpListener, shared: &Arc<Shared>) {
+    loop {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        // Tasks end with the runtime: that closes their sockets.
+        tokio::spawn(serve(stream, Arc::clone(shared)));
+    }
+}
+
+async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
+    let mut buffer = Vec::new();
+    for earlier in 0.. {
+        let Some((method, path)) = read_request(&mut stream, &mut buffer).await else { return };
+        match shared.fate_of(&method, &path, earlier) {
+            Fate::Answer(status, due) => {
+                let wait = due.saturating_sub(now_ns());
+                if wait > 0 {
+                    tokio::time::sleep(Duration::from_nanos(wait)).await;
+                    shared.lateness.fetch_max(now_ns().saturating_sub(due), Ordering::SeqCst);
+                }
+                if answer(&mut stream, status).await.is_none() {
+                    return;
+                }
+            }
+            Fate::AnswerAndClose => {
+                answer(&mut stream, 200).await;
+                return;
+            }
+            Fate::Silence => std::future::pending::<()>().await,
+            Fate::Reset => {
+                stream.set_zero_linger().unwrap();
+                return;
+            }
+            Fate::Close => return,
+            Fate::AnswerAndStop => {
+                answer(&mut stream, 200).await;
+                shared.end();
+                return;
+            }
+        }
+    }
+}
+
+async fn answer(stream: &mut TcpStream, status: u16) -> Option<()> {
+    let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\nhello");
+    stream.write_all(text.as_bytes()).await.ok()
+}
+
+/// Reads one request with its body; `None` at the end of the connection.
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, String)> {
+    loop {
+        if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
+            let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
+            let length: usize = head
+                .lines()
+                .filter_map(|line| line.split_once(": "))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map_or(0, |(_, value)| value.parse().unwrap());
+            if buffer.len() >= end + 4 + length {
+                buffer.drain(..end + 4 + length);
+                let mut words = head.split(' ');
+                return Some((words.next()?.to_owned(), words.next()?.to_owned()));
+            }
+        }
+        let mut piece = [0; 4096];
+        match stream.read(&mut piece).await {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => buffer.extend_from_slice(&piece[..read]),
+        }
+    }
+}
