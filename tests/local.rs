@@ -123,8 +123,11 @@ fn a_roll_to_a_broken_version_leaves_the_old_one_serving() {
     fs::remove_file(project.root().join("unready")).unwrap();
     let app = project.root().join("app.py");
     let good = fs::read_to_string(&app).unwrap();
-    fs::write(&app, good.replace("if self.path == \"/ready\" and (HERE / \"unready\").exists():", "if self.path == \"/ready\":"))
-        .unwrap();
+    fs::write(
+        &app,
+        good.replace("if self.path == \"/ready\" and (HERE / \"unready\").exists():", "if self.path == \"/ready\":"),
+    )
+    .unwrap();
     let out = project.run(&["up", "--timeout", "2s"]);
     assert_eq!(out.status.code(), Some(3), "{}", all(&out));
     assert!(all(&out).contains("503 Service Unavailable: "), "{}", all(&out));
@@ -227,11 +230,9 @@ fn ctrl_c_in_the_middle_says_what_to_do_and_the_next_up_goes_on() {
 #[test]
 fn killed_at_every_step_of_every_plan_the_next_up_converges() {
     let project = Project::counter();
-    for (title, prepare, verb) in [
-        ("first up", None, vec!["up"]),
-        ("roll", Some("up"), vec!["up"]),
-        ("down", Some("up"), vec!["down"]),
-    ] {
+    for (title, prepare, verb) in
+        [("first up", None, vec!["up"]), ("roll", Some("up"), vec!["up"]), ("down", Some("up"), vec!["down"])]
+    {
         let mut step = 1;
         loop {
             for instant in ["before", "after"] {

@@ -4,9 +4,9 @@ use std::thread;
 
 use anyhow::Result;
 
+use super::report::{emit, outputs_or_default};
 use super::session::{Session, block_on};
 use super::{Global, up, url};
-use super::report::{emit, outputs_or_default};
 use crate::bench::{self, Config, ConfigError, Control, Length, RequestSpec, Slo, Summary, Target};
 use crate::engine::local::Options;
 use crate::error::{Exit, Failure};

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
 use anstyle::{AnsiColor, Style};
+use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
 use super::session::{block_on, identity, interrupted};
@@ -16,14 +16,8 @@ use crate::units::{Name, TimeSpan};
 
 /// How often `--follow` looks for more.
 const POLL: Duration = Duration::from_millis(100);
-const COLORS: [AnsiColor; 6] = [
-    AnsiColor::Cyan,
-    AnsiColor::Yellow,
-    AnsiColor::Green,
-    AnsiColor::Magenta,
-    AnsiColor::Blue,
-    AnsiColor::BrightRed,
-];
+const COLORS: [AnsiColor; 6] =
+    [AnsiColor::Cyan, AnsiColor::Yellow, AnsiColor::Green, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::BrightRed];
 
 /// Arguments of `scalectl logs`.
 #[derive(Debug, clap::Args)]
@@ -170,7 +164,8 @@ fn readable(text: &str) -> String {
             other => other.to_string(),
         })
     };
-    let time = take(&["time", "timestamp", "ts"]).map(|t| t.split_once('T').map_or(t.clone(), |(_, day)| day.to_owned()));
+    let time =
+        take(&["time", "timestamp", "ts"]).map(|t| t.split_once('T').map_or(t.clone(), |(_, day)| day.to_owned()));
     let level = take(&["level", "severity"]);
     let Some(message) = take(&["message", "msg", "event"]) else { return text.to_owned() };
     let (service, instance) = (take(&["service"]), take(&["instance"]));

@@ -26,9 +26,10 @@ impl FromStr for Target {
         let wrong = || format!("expected SERVICE=NUMBER like api=5, found \"{text}\"");
         let (service, number) = text.split_once('=').ok_or_else(wrong)?;
         let number: i64 = number.parse().map_err(|_| wrong())?;
-        let replicas = u16::try_from(number).ok().filter(|n| (1..=Replicas::MAX).contains(n)).ok_or_else(|| {
-            format!("expected a number of replicas from 1 to {}, found {number}", Replicas::MAX)
-        })?;
+        let replicas = u16::try_from(number)
+            .ok()
+            .filter(|n| (1..=Replicas::MAX).contains(n))
+            .ok_or_else(|| format!("expected a number of replicas from 1 to {}, found {number}", Replicas::MAX))?;
         Ok(Self { service: service.parse().map_err(|_| wrong())?, replicas: Replicas(replicas) })
     }
 }

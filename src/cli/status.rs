@@ -111,7 +111,9 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
     if !observed.supervised {
         let left = match observed.leftovers {
             0 => String::new(),
-            n => format!("; {n} processes of a supervisor that is gone still run: `scalectl up` or `scalectl down` ends them"),
+            n => format!(
+                "; {n} processes of a supervisor that is gone still run: `scalectl up` or `scalectl down` ends them"
+            ),
         };
         println!("{} is not up{left}", session.stack.project.name);
         return Ok(());
@@ -162,7 +164,14 @@ fn replica_table(services: &[ServiceStatus]) -> String {
     for service in services {
         if service.replicas.is_empty() {
             let wanted = format!("0 of {} replicas", service.desired);
-            rows.push(vec![service.name.to_string(), wanted, String::new(), String::new(), String::new(), String::new()]);
+            rows.push(vec![
+                service.name.to_string(),
+                wanted,
+                String::new(),
+                String::new(),
+                String::new(),
+                String::new(),
+            ]);
         }
         for replica in &service.replicas {
             let ready = match (&replica.check, replica.ready) {

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::session::{Session, block_on};
 use super::{Global, logs, status};
-use crate::engine::{Intent, Plan};
 use crate::engine::local::Options;
+use crate::engine::{Intent, Plan};
 use crate::error::{Exit, Failure};
 use crate::units::{Name, TimeSpan};
 

@@ -197,9 +197,11 @@ impl<'a> Builder<'a> {
             stopped.push(self.plan.push(Action::StopBalancer { balancer: running.id.clone() }, cause, &self.ground));
         }
         for balancer in self.desired.balancers.iter().filter(|b| scope.contains(&b.service)) {
-            let running = self.observed.balancers.iter().any(|r| {
-                r.id == balancer.id && r.port == balancer.port && r.service == balancer.service
-            });
+            let running = self
+                .observed
+                .balancers
+                .iter()
+                .any(|r| r.id == balancer.id && r.port == balancer.port && r.service == balancer.service);
             if !running {
                 let action = Action::StartBalancer { balancer: balancer.id.clone(), port: balancer.port };
                 let after: Vec<_> = self.ground.iter().chain(&stopped).copied().collect();
@@ -263,7 +265,8 @@ impl<'a> Builder<'a> {
     /// Starts a new replica, waits for it, and adds it to the balancers.
     fn add(&mut self, id: &ReplicaId, cause: &str, after: &[StepId], rolling: bool) -> Option<StepId> {
         let start = self.plan.push(Action::StartReplica { replica: id.clone() }, cause, after);
-        let mut last = self.plan.push(Action::AwaitReady { replica: id.clone() }, "it takes no requests before", &[start]);
+        let mut last =
+            self.plan.push(Action::AwaitReady { replica: id.clone() }, "it takes no requests before", &[start]);
         if rolling {
             self.plan.undo_last(Action::RemoveReplica { replica: id.clone() });
         }

@@ -47,7 +47,10 @@ impl From<LockError> for Failure {
         let failure = Self::failed(error.to_string());
         match error {
             LockError::Held { waited, .. } => failure
-                .because(format!("it held the project's lock for the {:.0} s that this command waited", waited.as_secs_f64()))
+                .because(format!(
+                    "it held the project's lock for the {:.0} s that this command waited",
+                    waited.as_secs_f64()
+                ))
                 .hint("let it finish or end it, then run this command again"),
             LockError::Io { .. } => failure,
         }

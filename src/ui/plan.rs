@@ -92,7 +92,8 @@ impl Observer for PlanProgress {
                 self.end(step);
                 let words = milestone(&step.action).or_else(|| self.verbose.then(|| step.action.to_string()));
                 if let Some(words) = words {
-                    let took = if *took >= WORTH_TELLING { format!(" ({:.1} s)", took.as_secs_f64()) } else { String::new() };
+                    let took =
+                        if *took >= WORTH_TELLING { format!(" ({:.1} s)", took.as_secs_f64()) } else { String::new() };
                     self.line(format!("  {DONE}✓{DONE:#} {words}{DIM}{took}{DIM:#}"));
                 }
             }

@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::engine::{
-    BalancerId, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredVolume, Fingerprint, Identity,
-    ObservedBalancer,
+    BalancerId, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredVolume, Fingerprint, Identity, ObservedBalancer,
 };
 
 fn name(text: &str) -> Name {
@@ -106,7 +105,6 @@ impl Model {
         }
         plan.steps().len()
     }
-
 
     fn serving(&self) -> usize {
         self.0.replicas.iter().filter(|r| r.member && r.ready && r.state == ReplicaState::Running).count()
@@ -259,7 +257,10 @@ fn a_service_that_left_the_file_is_drained_and_removed() {
     let mut desired = stack("v1");
     desired.services.pop();
     desired.jobs[0].before.pop();
-    assert_eq!(text(&desired, &model.0, &Intent::up()), "  1  remove worker-1  its service is not in the stack any more\n");
+    assert_eq!(
+        text(&desired, &model.0, &Intent::up()),
+        "  1  remove worker-1  its service is not in the stack any more\n"
+    );
 }
 
 #[test]

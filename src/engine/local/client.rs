@@ -49,11 +49,9 @@ impl Client {
                 let text = format!("cannot reach the supervisor at {}: {error}", self.places.socket().display());
                 Err(Failure::failed(text))
             }
-            Err(Silence::Lost(error)) => {
-                Err(Failure::failed(format!("the supervisor ended in the middle: {error}"))
-                    .because(format!("its log is {}", self.places.supervisor_log().display()))
-                    .hint("run `scalectl up`: it starts another one and goes on from what it finds"))
-            }
+            Err(Silence::Lost(error)) => Err(Failure::failed(format!("the supervisor ended in the middle: {error}"))
+                .because(format!("its log is {}", self.places.supervisor_log().display()))
+                .hint("run `scalectl up`: it starts another one and goes on from what it finds")),
         }
     }
 

@@ -1,7 +1,7 @@
 //! The local engine: what is desired, what is observed, and each action as a request to the supervisor.
 
-use std::collections::btree_map::{BTreeMap, Entry};
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -57,8 +57,8 @@ impl Local {
     ///
     /// When no run-time folder can be had.
     pub fn bare(identity: Identity) -> Result<Self, Failure> {
-        let places = Places::of(&identity)
-            .map_err(|e| Failure::failed(format!("cannot make the folder for sockets: {e}")))?;
+        let places =
+            Places::of(&identity).map_err(|e| Failure::failed(format!("cannot make the folder for sockets: {e}")))?;
         let client = Client::new(identity.clone(), places.clone());
         Ok(Self {
             identity,
@@ -282,8 +282,7 @@ impl Local {
 
     async fn run_job(&self, job: &Name) -> Result<(), Failure> {
         let Some((process, digest)) = self.specs.jobs.get(job) else { return Ok(()) };
-        let request =
-            Request::RunJob { name: job.clone(), digest: digest.clone(), process: Box::new(process.clone()) };
+        let request = Request::RunJob { name: job.clone(), digest: digest.clone(), process: Box::new(process.clone()) };
         self.client.tell(&request).await?;
         self.keep_record(job, digest).map_err(|e| Failure::failed(format!("cannot write to a volume: {e}")))
     }
@@ -342,8 +341,12 @@ impl Local {
 fn describe(progress: environment::Progress<'_>) -> Note {
     use environment::Progress;
     match progress {
-        Progress::Waiting { holder: Some(pid) } => Note::Warning(format!("waiting for process {pid}, which installs the same")),
-        Progress::Waiting { holder: None } => Note::Warning("waiting for another command, which installs the same".to_owned()),
+        Progress::Waiting { holder: Some(pid) } => {
+            Note::Warning(format!("waiting for process {pid}, which installs the same"))
+        }
+        Progress::Waiting { holder: None } => {
+            Note::Warning("waiting for another command, which installs the same".to_owned())
+        }
         Progress::Note(line) => Note::Warning(line.to_owned()),
         Progress::Running(line) | Progress::Output(line) => Note::Detail(line.to_owned()),
     }

@@ -53,7 +53,8 @@ impl Leftovers {
             }
             let environment = process.environ();
             let value = |name: &str| variable(environment.iter().map(AsRef::as_ref), name);
-            let (Some(project), Some(root), Some(run)) = (value(mark::PROJECT), value(mark::ROOT), value(mark::RUN)) else {
+            let (Some(project), Some(root), Some(run)) = (value(mark::PROJECT), value(mark::ROOT), value(mark::RUN))
+            else {
                 continue;
             };
             if project != identity.project.as_str() || Some(run) == except {

@@ -100,7 +100,9 @@ fn read_from(path: &Path, source: &str, position: &mut Position) -> io::Result<V
 fn stamp(text: &str) -> Stamp {
     if text.starts_with('{') {
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).ok()?;
-        return ["time", "timestamp", "ts", "@timestamp"].iter().find_map(|key| object.get(*key)?.as_str()?.parse().ok());
+        return ["time", "timestamp", "ts", "@timestamp"]
+            .iter()
+            .find_map(|key| object.get(*key)?.as_str()?.parse().ok());
     }
     text.split_whitespace().next().filter(|word| word.len() >= 19)?.parse().ok()
 }

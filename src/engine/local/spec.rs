@@ -62,7 +62,9 @@ pub fn specs(input: &Input<'_>) -> Result<Specs, Failure> {
     for (name, service) in &input.stack.services {
         let (process, fingerprint) = process(input, name, service)?;
         if service.autoscale.is_some() {
-            specs.notes.push(format!("{name}: autoscale is for Kubernetes; here it runs {} replicas", service.replicas.0));
+            specs
+                .notes
+                .push(format!("{name}: autoscale is for Kubernetes; here it runs {} replicas", service.replicas.0));
         }
         specs.services.insert(name.clone(), (process, fingerprint));
     }
@@ -120,8 +122,10 @@ fn substitute(name: &Name, backing: &Resolved<'_>, places: &Places, specs: &mut 
 fn process(input: &Input<'_>, name: &Name, service: &Service) -> Result<(Process, Fingerprint), Failure> {
     let Some(build) = &service.build else {
         let image = service.image.as_deref().unwrap_or("?");
-        return Err(Failure::usage(format!("services.{name}: the local engine runs no images, and this one is {image}"))
-            .hint("give it `build`, `runtime` and `command`, or use an engine with containers"));
+        return Err(Failure::usage(format!(
+            "services.{name}: the local engine runs no images, and this one is {image}"
+        ))
+        .hint("give it `build`, `runtime` and `command`, or use an engine with containers"));
     };
     let Some(command) = &service.command else {
         return Err(Failure::usage(format!("services.{name}.command: the local engine needs the program to run"))
@@ -228,8 +232,21 @@ fn digest(key: &[u8; 32], secrets: &BTreeMap<String, String>) -> String {
 /// started from.
 pub fn base_variables(all: impl Iterator<Item = (String, String)>) -> BTreeMap<String, String> {
     const NAMES: [&str; 15] = [
-        "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR",
-        "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR",
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+        "LANG",
+        "LANGUAGE",
+        "TZ",
+        "TMPDIR",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "LD_LIBRARY_PATH",
+        "DYLD_LIBRARY_PATH",
+        "XDG_CACHE_HOME",
+        "XDG_RUNTIME_DIR",
     ];
     let wanted = |name: &str| {
         NAMES.contains(&name)

@@ -17,7 +17,11 @@ use super::upstream::Pool;
 pub enum State {
     /// It takes requests.
     Ready,
-    /// It did not accept a connection or failed its probe; it takes none until the probe finds it ready.
+    /// Its probe says that it is not ready: it takes requests only where no member is ready. A probe that fails
+    /// everywhere says more about the machine or about what all members share than about each, and an answer of the
+    /// service, be it a 503 of its own, is better than none.
+    Unready,
+    /// It did not accept a connection; it takes none until the probe finds it ready.
     Ejected,
     /// It is on its way out: it finishes what it has.
     Draining,
@@ -27,7 +31,8 @@ impl State {
     fn of(value: u8) -> Self {
         match value {
             0 => Self::Ready,
-            1 => Self::Ejected,
+            1 => Self::Unready,
+            2 => Self::Ejected,
             _ => Self::Draining,
         }
     }
@@ -88,15 +93,15 @@ impl Slot {
 
     pub(super) fn set_ready(&self, ready: bool) {
         if ready {
-            self.change(State::Ejected, State::Ready);
+            _ = self.change(State::Unready, State::Ready) || self.change(State::Ejected, State::Ready);
         } else {
-            self.eject();
+            self.change(State::Ready, State::Unready);
         }
     }
 
     /// Takes it out of the choice; true when it was in.
     pub(super) fn eject(&self) -> bool {
-        self.change(State::Ready, State::Ejected)
+        self.change(State::Ready, State::Ejected) || self.change(State::Unready, State::Ejected)
     }
 
     pub(super) fn drain(&self) {
@@ -147,7 +152,7 @@ impl Ticket {
     fn take(slot: &Arc<Slot>) -> Option<Self> {
         slot.in_flight.fetch_add(1, Ordering::SeqCst);
         let ticket = Self(slot.clone());
-        if slot.state() != State::Ready {
+        if matches!(slot.state(), State::Ejected | State::Draining) {
             return None;
         }
         slot.requests.fetch_add(1, Ordering::Relaxed);
@@ -228,8 +233,13 @@ impl Members {
         self.snapshot().iter().any(|other| !Arc::ptr_eq(other, slot) && other.state() == State::Ready)
     }
 
-    /// A place at the ready member with the fewest requests in flight, in turn among equals, none of `tried`.
+    /// A place at the ready member with the fewest requests in flight, in turn among equals, none of `tried`; where none
+    /// is ready, at one whose probe says that it is not.
     pub(super) fn pick(&self, tried: &[Arc<Slot>]) -> Option<Ticket> {
+        self.pick_in(State::Ready, tried).or_else(|| self.pick_in(State::Unready, tried))
+    }
+
+    fn pick_in(&self, state: State, tried: &[Arc<Slot>]) -> Option<Ticket> {
         let slots = self.snapshot();
         loop {
             let start = self.turn.fetch_add(1, Ordering::Relaxed) % slots.len().max(1);
@@ -237,7 +247,7 @@ impl Members {
             let least = before
                 .iter()
                 .chain(behind)
-                .filter(|slot| slot.state() == State::Ready && !tried.iter().any(|t| Arc::ptr_eq(t, slot)))
+                .filter(|slot| slot.state() == state && !tried.iter().any(|t| Arc::ptr_eq(t, slot)))
                 .min_by_key(|slot| slot.in_flight.load(Ordering::Relaxed))?;
             if let Some(ticket) = Ticket::take(least) {
                 return Some(ticket);
@@ -286,6 +296,20 @@ mod tests {
         assert_eq!(ticket.slot().id, "api-3");
         assert!(members.pick(&[ticket.slot().clone()]).is_none());
         assert!(Members::default().pick(&[]).is_none());
+    }
+
+    #[test]
+    fn the_unready_are_chosen_only_where_nobody_is_ready() {
+        let members = members(3);
+        members.find("api-1").unwrap().set_ready(false);
+        members.find("api-2").unwrap().eject();
+        for _ in 0..5 {
+            assert_eq!(members.pick(&[]).unwrap().slot().id, "api-3");
+        }
+        members.find("api-3").unwrap().set_ready(false);
+        let chosen: Vec<_> = (0..6).map(|_| members.pick(&[]).unwrap().slot().id.clone()).collect();
+        assert!(chosen.contains(&"api-1".to_owned()) && chosen.contains(&"api-3".to_owned()), "{chosen:?}");
+        assert!(!chosen.contains(&"api-2".to_owned()), "{chosen:?}");
     }
 
     #[test]

@@ -114,7 +114,8 @@ impl Fleet {
         let state = self.state();
         let replicas = state.replicas.iter().map(|(id, replica)| {
             let status = replica.status();
-            let members = state.balancers.values().filter(|f| f.service == id.service).flat_map(|f| f.balancer.members());
+            let members =
+                state.balancers.values().filter(|f| f.service == id.service).flat_map(|f| f.balancer.members());
             ObservedReplica {
                 id: id.clone(),
                 fingerprint: replica.fingerprint.clone(),
@@ -137,7 +138,11 @@ impl Fleet {
             balancers: state
                 .balancers
                 .iter()
-                .map(|(id, front)| ObservedBalancer { id: id.clone(), service: front.service.clone(), port: front.port })
+                .map(|(id, front)| ObservedBalancer {
+                    id: id.clone(),
+                    service: front.service.clone(),
+                    port: front.port,
+                })
                 .collect(),
             jobs: state.done.clone().into_iter().collect(),
             ..Observed::default()
@@ -156,9 +161,8 @@ impl Fleet {
         let mut state = self.state();
         for (id, replica) in state.replicas.iter().filter(|(id, r)| id.service == service && r.member) {
             let status = replica.status();
-            if let Some(address) = status.address {
+            if let Some(address) = status.address.filter(|_| status.ready) {
                 balancer.add(&id.to_string(), address);
-                balancer.set_ready(&id.to_string(), status.ready);
             }
         }
         state.balancers.insert(id, Front { service, port, balancer });
@@ -245,10 +249,11 @@ impl Fleet {
         }
         let name = id.to_string();
         for front in state.balancers.values().filter(|f| f.service == id.service) {
-            if let Some(address) = address {
-                front.balancer.add(&name, address);
+            match address {
+                // Adding makes it ready, at the address that it has now.
+                Some(address) if ready => front.balancer.add(&name, address),
+                _ => front.balancer.set_ready(&name, false),
             }
-            front.balancer.set_ready(&name, ready);
         }
     }
 
@@ -313,7 +318,8 @@ impl Fleet {
         let run = {
             let mut state = self.state();
             let running = state.running.get(&name).filter(|run| run.digest == digest && run.ended().is_none());
-            let run = running.cloned().unwrap_or_else(|| job::start(self.clone(), name.clone(), digest.clone(), process));
+            let run =
+                running.cloned().unwrap_or_else(|| job::start(self.clone(), name.clone(), digest.clone(), process));
             state.running.insert(name.clone(), run.clone());
             run
         };
