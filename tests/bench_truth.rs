@@ -373,6 +373,35 @@ fn a_run_that_is_interrupted_ends_its_schedule_and_still_adds_up() {
     assert_eq!((summary.counts.scheduled, summary.counts.ok), (due, due));
 }
 
+/// A server that does everything wrong, so that every part of the text has something to say.
+#[test]
+fn the_text_fits_narrow_terminals() {
+    let _alone = alone();
+    let server = Server::start(|seen| match seen.seq % 5 {
+        0 => Fate::Answer(503, 0),
+        1 => Fate::Reset,
+        2 => Fate::Silence,
+        _ => Fate::Answer(200, 0),
+    });
+    let mut config = post(config(&server, 1000.0, Length::Requests(1000)));
+    config.timeout = TimeSpan::millis(100);
+    config.slos = vec!["p99.9<12345us".parse().unwrap(), "errors<0.1%".parse().unwrap()];
+    config.requests.push(
+        serde_json::from_value(json!({"name": "a name that is far too long for its column", "path": "/4"})).unwrap(),
+    );
+    let summary = run(&config);
+    for width in [60, 80, 100] {
+        let mut bytes = Vec::new();
+        scalectl::report::text(&summary, &mut bytes, width).unwrap();
+        let text = anstream::adapter::strip_str(std::str::from_utf8(&bytes).unwrap()).to_string();
+        let widest = text.lines().map(|line| line.chars().count()).max().unwrap();
+        assert!(widest <= width, "{widest} columns where there are {width}:\n{text}");
+        for part in ["HTTP error", "network error", "timeout", "≥ ", "missed", "Verdict", "by the server", "a name"] {
+            assert!(text.contains(part), "{part} is missing:\n{text}");
+        }
+    }
+}
+
 #[test]
 fn results_merge_and_come_back_from_json() {
     let _alone = alone();

@@ -288,3 +288,46 @@ fn count(project: &Project) -> Option<u64> {
     let (_, body) = project.http("GET", "/users", "").filter(|(status, _)| *status == 200)?;
     serde_json::from_str::<serde_json::Value>(&body).ok()?["count"].as_u64()
 }
+
+/// Kills the command, the supervisor, or presses Ctrl-C, at 20 random instants of random verbs: the next `up` converges
+/// and no committed user is lost.
+#[test]
+fn killed_at_random_instants_the_next_up_converges() {
+    use rand::{Rng, RngExt, SeedableRng};
+    const SEED: u64 = 20;
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(SEED);
+    let project = Project::counter();
+    project.ok(&["up"]);
+    let mut users = add_user(&project).unwrap();
+    for round in 0..20 {
+        let verb: &[&str] = match random.random_range(0..5) {
+            0 => &["up"],
+            1 => &["scale", "api=5"],
+            2 => &["restart"],
+            3 => &["down"],
+            _ => &["stop"],
+        };
+        if verb == ["up"] {
+            edit(&project, &format!("round {round} {}", random.next_u64()));
+        }
+        let victim = ["command", "supervisor", "ctrl-c"][random.random_range(0..3)];
+        let pause = Duration::from_millis(random.random_range(0..700));
+        let case = format!("seed {SEED}, round {round}: {verb:?}, {victim} after {pause:?}");
+        let child = project.spawn(verb);
+        // Not a wait for a condition: the instant is the point of the test.
+        std::thread::sleep(pause);
+        match victim {
+            "command" => kill(child.id(), "KILL"),
+            "ctrl-c" => kill(child.id(), "INT"),
+            _ => project.supervisor().into_iter().for_each(|pid| kill(pid, "KILL")),
+        }
+        let out = child.wait_with_output().unwrap();
+        assert_ne!(out.status.code(), Some(101), "{case}: it panicked: {}", all(&out));
+        project.ok(&["up"]);
+        project.assert_converged(&case);
+        assert_eq!(count(&project), Some(users), "{case}: a committed user is lost");
+        users = add_user(&project).unwrap();
+    }
+    project.ok(&["down", "--volumes"]);
+    project.assert_nothing_left("20 rounds");
+}

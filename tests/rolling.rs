@@ -20,7 +20,8 @@ use support::services::{Postgres, RabbitMq, Redis};
 struct Load(Child);
 
 impl Load {
-    fn start(project: &Project, rate: &str) -> Self {
+    /// Another seed draws other users: the same ones a second time would be refused.
+    fn start(project: &Project, rate: &str, seed: &str) -> Self {
         let args = [
             "bench",
             "--rps",
@@ -32,7 +33,7 @@ impl Load {
             "--timeout",
             "60s",
             "--seed",
-            "7",
+            seed,
             "--json",
             "-q",
         ];
@@ -88,7 +89,7 @@ fn membership_changes_under_load_lose_no_request() {
     project.ok(&["up"]);
     project.ok(&["run", "seed"]);
     for round in 1..=3 {
-        let load = Load::start(&project, "300");
+        let load = Load::start(&project, "300", &round.to_string());
         let mut changes = 0;
         let mut step = |args: &[&str], members: usize| {
             project.ok(args);
@@ -128,7 +129,7 @@ fn a_killed_replica_costs_at_most_the_requests_in_flight_on_it() {
     let project = Project::rendered("fastapi");
     project.ok(&["up"]);
     project.ok(&["run", "seed"]);
-    let load = Load::start(&project, "300");
+    let load = Load::start(&project, "300", "1");
     let victim = project.replicas("api")[1].clone();
     let begin = Instant::now();
     kill(victim["pid"].as_u64().unwrap() as u32, "KILL");

@@ -41,14 +41,6 @@ struct Ended {
     connection: Option<Connection>,
 }
 
-impl Fault {
-    /// The failure of a connection that does not come about within `timeout`.
-    pub fn connect_timeout(timeout: Duration) -> Self {
-        let detail = format!("no connection within {timeout:?}");
-        Self::new(Phase::Connect, Cause::Timeout, Side::Server, detail)
-    }
-}
-
 impl Flight {
     /// A request that is about to begin; `ready` is in nanoseconds after the start.
     pub fn new(arrival: Arrival, ready: u64, meter: Rc<Meter>) -> Self {
@@ -157,17 +149,8 @@ impl Flight {
     }
 
     fn timed_out(&self, timeout: Duration) -> Ended {
-        let phase = if self.meter.bytes_written() == 0 {
-            Phase::Connect
-        } else if !self.meter.head_is_written() {
-            Phase::Write
-        } else if self.meter.bytes_read() == 0 {
-            Phase::Head
-        } else {
-            Phase::Body
-        };
         let detail = format!("no complete answer within {timeout:?}");
-        let fault = Fault::new(phase, Cause::Timeout, Side::Server, detail);
+        let fault = Fault::new(self.meter.phase(), Cause::Timeout, Side::Server, detail);
         Ended { outcome: Outcome::Timeout(fault), status: None, finished: now_ns(), connection: None }
     }
 

@@ -139,13 +139,14 @@ impl Crew {
             connections: open,
             threads,
         });
-        let series = follow(&self.events, &self.shards, observer, start, schedule.duration_ns());
+        // The user may end the schedule at any time.
+        let duration = || schedule.duration_ns().min(config.control.stop_at().saturating_sub(start));
+        let series = follow(&self.events, &self.shards, observer, start, &duration);
         let (tally, mut watch, connections) = collect(self.threads)?;
         observer.finished();
         watch.cpu_ns = host::cpu_ns().saturating_sub(cpu);
         watch.throttled_ns = host::throttled_ns().zip(throttled).map_or(0, |(now, then)| now.saturating_sub(then));
-        let stopped = config.control.stop_at().saturating_sub(start);
-        let duration_ns = schedule.duration_ns().min(stopped);
+        let duration_ns = duration();
         let setup = setup(config, threads, Start::at(start));
         Ok(conclude(config, setup, duration_ns, tally, series, watch, connections))
     }
@@ -186,7 +187,7 @@ fn follow(
     shards: &[Arc<Shard>],
     observer: &mut dyn Observer,
     start: u64,
-    duration_ns: u64,
+    duration_ns: &dyn Fn() -> u64,
 ) -> Series {
     let mut series = Series::default();
     let mut shown = now_ns();
@@ -198,7 +199,7 @@ fn follow(
         }
         if !shards.is_empty() && now_ns().saturating_sub(shown) >= nanos(SNAPSHOTS) {
             shown = now_ns();
-            observer.snapshot(&snapshot(shards, shown.saturating_sub(start), duration_ns));
+            observer.snapshot(&snapshot(shards, shown.saturating_sub(start), duration_ns()));
         }
     }
 }

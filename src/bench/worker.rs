@@ -139,7 +139,12 @@ async fn open_before_start(orders: &Orders, pool: &mut Pool, recorder: &mut Reco
     let attempts = (0..orders.at_start).map(|_| async {
         let meter = Rc::new(Meter::default());
         let opened = tokio::time::timeout(orders.timeout, orders.dialer.open(&meter)).await;
-        (meter, opened.unwrap_or_else(|_| Err(Fault::connect_timeout(orders.timeout))))
+        let late = |phase| {
+            let detail = format!("no connection within {:?}", orders.timeout);
+            Err(Fault::new(phase, Cause::Timeout, Side::Server, detail))
+        };
+        let opened = opened.unwrap_or_else(|_| late(meter.phase()));
+        (meter, opened)
     });
     let mut faults = Vec::new();
     let mut open = 0;

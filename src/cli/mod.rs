@@ -148,7 +148,7 @@ enum Verb {
     /// Print the address of a service or backing service
     Url(url::Args),
     /// Load a URL or a service, and report latencies
-    Bench(bench::Args),
+    Bench(Box<bench::Args>),
     /// Render any report from the JSON of a bench
     Report(report::Args),
     /// new + up + seed + bench + report in one go, in a scratch folder

@@ -26,8 +26,8 @@ const WIDTHS: std::ops::RangeInclusive<usize> = 60..=100;
 pub fn text(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
     let width = width.clamp(*WIDTHS.start(), *WIDTHS.end());
     heading(summary, out, width)?;
-    totals(summary, out)?;
-    latencies(summary, out)?;
+    totals(summary, out, width)?;
+    latencies(summary, out, width)?;
     histogram(&summary.histograms.response, out, width)?;
     if summary.requests.len() > 1 {
         requests(summary, out, width)?;
@@ -41,19 +41,48 @@ fn line(out: &mut impl Write, title: &str, text: &str) -> io::Result<()> {
     writeln!(out, "{TITLE}{title:<11}{TITLE:#} {text}")
 }
 
+/// A line whose items go on below where they do not fit.
+fn items(out: &mut impl Write, title: &str, items: &[(Style, String)], width: usize) -> io::Result<()> {
+    let mut title = title;
+    let mut row = String::new();
+    let mut used = 0;
+    for (i, (style, item)) in items.iter().enumerate() {
+        let comma = if i + 1 < items.len() { "," } else { "" };
+        let length = item.chars().count() + comma.len();
+        if used > 0 && 12 + used + 1 + length > width {
+            line(out, title, &row)?;
+            (title, used) = ("", 0);
+            row.clear();
+        }
+        if used > 0 {
+            row.push(' ');
+            used += 1;
+        }
+        row.push_str(&format!("{style}{item}{style:#}{comma}"));
+        used += length;
+    }
+    line(out, title, &row)
+}
+
+fn plain(items: impl IntoIterator<Item = String>) -> Vec<(Style, String)> {
+    items.into_iter().map(|item| (Style::new(), item)).collect()
+}
+
 fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
     let setup = &summary.setup;
     let connections = &summary.connections;
     let seconds = summary.duration_ns as f64 / 1e9;
     line(out, "Target", &shorten(&setup.target, width - 12))?;
-    let interrupted = if setup.interrupted { ", interrupted" } else { "" };
-    line(out, "Load", &format!("{} rps for {} s{interrupted}, seed {}", setup.rate, trim(seconds), setup.seed))?;
-    let most = if connections.limit == connections.at_start {
-        plural(connections.limit, "connection")
-    } else {
-        format!("{} in use at once, of {} at most", plural(connections.peak, "connection"), count(connections.limit))
-    };
-    line(out, "", &format!("{most}, {} opened, {}", count(connections.opened), plural(setup.threads, "thread")))
+    let interrupted = setup.interrupted.then(|| (WARN, "interrupted".to_owned()));
+    let mut load = plain([format!("{} rps for {} s", setup.rate, trim(seconds))]);
+    load.extend(interrupted);
+    load.extend(plain([
+        format!("seed {}", setup.seed),
+        format!("{} opened", plural(connections.opened, "connection")),
+        format!("{} at once of {} at most", count(connections.peak), count(connections.limit)),
+        plural(setup.threads, "thread"),
+    ]));
+    items(out, "Load", &load, width)
 }
 
 fn trim(seconds: f64) -> String {
@@ -65,33 +94,32 @@ fn plural(number: u64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{} {noun}s", count(number)) }
 }
 
-fn totals(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+fn totals(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
     let c = &summary.counts;
     writeln!(out)?;
-    let unsent = if c.unsent > 0 { format!(", {BAD}{} unsent{BAD:#}", count(c.unsent)) } else { String::new() };
-    line(out, "Requests", &format!("{} scheduled, {} sent{unsent}", count(c.scheduled), count(c.sent)))?;
-    let mut ended = vec![format!("{GOOD}{} ok{GOOD:#}", count(c.ok))];
-    for (number, one, many) in [
-        (c.http_error, "HTTP error", "HTTP errors"),
-        (c.network_error, "network error", "network errors"),
-        (c.timeout, "timeout", "timeouts"),
-        (c.unfinished, "unfinished", "unfinished"),
-    ] {
-        if number > 0 {
-            ended.push(format!("{BAD}{} {}{BAD:#}", count(number), if number == 1 { one } else { many }));
-        }
+    let mut begun = plain([format!("{} scheduled", count(c.scheduled)), format!("{} sent", count(c.sent))]);
+    if c.unsent > 0 {
+        begun.push((BAD, format!("{} unsent", count(c.unsent))));
     }
-    line(out, "", &ended.join(", "))?;
-    let rates = format!(
-        "offered {}, achieved {}, errors {}",
-        rate(summary.offered_rate),
-        rate(summary.achieved_rate),
-        percent(c.error_rate())
-    );
-    line(out, "Rate", &rates)
+    items(out, "Requests", &begun, width)?;
+    let failed = [
+        (c.http_error, plural(c.http_error, "HTTP error")),
+        (c.network_error, plural(c.network_error, "network error")),
+        (c.timeout, plural(c.timeout, "timeout")),
+        (c.unfinished, format!("{} unfinished", count(c.unfinished))),
+    ];
+    let mut ended = vec![(GOOD, format!("{} ok", count(c.ok)))];
+    ended.extend(failed.into_iter().filter(|(number, _)| *number > 0).map(|(_, text)| (BAD, text)));
+    items(out, "", &ended, width)?;
+    let rates = [
+        format!("offered {}", rate(summary.offered_rate)),
+        format!("achieved {}", rate(summary.achieved_rate)),
+        format!("errors {}", percent(c.error_rate())),
+    ];
+    items(out, "Rate", &plain(rates), width)
 }
 
-fn latencies(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
     let histograms = &summary.histograms;
     let scheduled = summary.counts.scheduled;
     let columns = [&histograms.response, &histograms.service, &histograms.pool_wait, &histograms.own_lag];
@@ -120,8 +148,13 @@ fn latencies(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     }
     let lost = scheduled - summary.counts.ok;
     if lost > 0 {
-        writeln!(out, "{FAINT}{:11} max and mean leave out {} that did not end well; the{FAINT:#}", "", count(lost))?;
-        writeln!(out, "{FAINT}{:11} percentiles rank them above all others{FAINT:#}", "")?;
+        let note = format!(
+            "max and mean leave out {} that did not end well; the percentiles rank them above all others",
+            count(lost)
+        );
+        for piece in wrap(&note, width - 12) {
+            writeln!(out, "{:11} {FAINT}{piece}{FAINT:#}", "")?;
+        }
     }
     Ok(())
 }
@@ -186,8 +219,8 @@ fn failures(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     let c = &summary.counts;
     writeln!(out)?;
     if !summary.status.is_empty() {
-        let status: Vec<_> = summary.status.iter().map(|(code, n)| format!("{code}: {}", count(*n))).collect();
-        line(out, "Status", &status.join(", "))?;
+        let status = summary.status.iter().map(|(code, n)| format!("{code}: {}", count(*n)));
+        items(out, "Status", &plain(status), width)?;
     }
     if c.retries > 0 {
         line(out, "Retries", &format!("{} (the target had closed the connection)", count(c.retries)))?;
@@ -227,7 +260,7 @@ fn objectives(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
         let (style, mark) = if slo.ok { (GOOD, "met") } else { (BAD, "missed") };
         let value = slo.value.as_ref().and_then(serde_json::Number::as_f64);
         let value = match value {
-            None => "not reached by enough requests".to_owned(),
+            None => "none: too many failed".to_owned(),
             Some(value) if slo.expression.starts_with("errors") => percent(value),
             Some(value) if slo.expression.starts_with("rate") => rate(value),
             Some(value) => duration(value as u64),
@@ -242,7 +275,7 @@ fn verdict(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     if verdict.trusted {
         line(out, "Verdict", &format!("{GOOD}trusted{GOOD:#}: the generator was not the limit"))?;
     } else {
-        line(out, "Verdict", &format!("{BAD}not trusted{BAD:#}: the generator itself was the limit"))?;
+        line(out, "Verdict", &format!("{BAD}not trusted{BAD:#}: the generator was the limit"))?;
     }
     for (style, items) in [(BAD, &verdict.reasons), (WARN, &verdict.notes)] {
         for item in items {

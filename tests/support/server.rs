@@ -3,6 +3,8 @@
 //! Requests carry their sequence number in the path, `/17`. What happens to each is decided by a [`Script`]; answers
 //! are due at instants, never "after a sleep", so that late timers do not accumulate.
 
+#![allow(dead_code, reason = "every test binary uses its own part of it")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -85,7 +85,10 @@ impl Dialer {
             return Ok(Opened { connection, connect_ns, tls_ns: None });
         };
         let begun = now_ns();
-        let stream = connector.connect(name.clone(), stream).await.map_err(|error| {
+        meter.set_shaking_hands(true);
+        let shaken = connector.connect(name.clone(), stream).await;
+        meter.set_shaking_hands(false);
+        let stream = shaken.map_err(|error| {
             let is_tls = error.get_ref().is_some_and(|e| e.is::<rustls::Error>());
             if is_tls {
                 Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())

@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::bench::clock::now_ns;
+use crate::bench::sample::Phase;
 
 /// What was observed of the current attempt of an exchange. Instants are CLOCK_MONOTONIC, 0 where not reached.
 #[derive(Debug, Default)]
@@ -19,6 +20,7 @@ pub struct Meter {
     last_read: Cell<u64>,
     written: Cell<u64>,
     read: Cell<u64>,
+    shaking_hands: Cell<bool>,
     /// How much of the blank line that ends a head was seen: 4 means the head is written.
     blank_line: Cell<usize>,
 }
@@ -30,6 +32,27 @@ impl Meter {
             cell.set(0);
         }
         self.blank_line.set(0);
+        self.shaking_hands.set(false);
+    }
+
+    /// Says whether a TLS handshake is going on.
+    pub(super) fn set_shaking_hands(&self, is_on: bool) {
+        self.shaking_hands.set(is_on);
+    }
+
+    /// The phase of an exchange that gets no further.
+    pub fn phase(&self) -> Phase {
+        if self.shaking_hands.get() {
+            Phase::Tls
+        } else if self.bytes_written() == 0 {
+            Phase::Connect
+        } else if !self.head_is_written() {
+            Phase::Write
+        } else if self.bytes_read() == 0 {
+            Phase::Head
+        } else {
+            Phase::Body
+        }
     }
 
     fn all(&self) -> [&Cell<u64>; 5] {

@@ -1,0 +1,249 @@
+//! `scalectl bench` and `scalectl report` as scripts use them: exit codes, streams, formats.
+
+#[path = "support/server.rs"]
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use support::{Fate, Server};
+
+fn scalectl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scalectl")).args(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs on a machine that is too busy end with 5; everything else about them is as it should be.
+fn assert_exit(output: &Output, expected: i32) {
+    let code = output.status.code().unwrap();
+    let json: Option<Value> = serde_json::from_slice(&output.stdout).ok();
+    let is_untrusted = json.is_some_and(|json| json["verdict"]["trusted"] == false);
+    let expected = if is_untrusted { 5 } else { expected };
+    assert_eq!(code, expected, "{}{}", String::from_utf8_lossy(&output.stdout), stderr(output));
+}
+
+#[test]
+fn what_is_wrong_is_refused_before_anything_is_sent() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let url = server.url();
+    for (arguments, said) in [
+        (&["--rps", "0"][..], "a rate in requests a second above 0"),
+        (&["--rps", "fast"], "a rate"),
+        (&["-n", "0"], "the number of requests must be at least 1"),
+        (&["-n", "5", "-z", "5s"], "cannot be used with"),
+        (&["-z", "0s"], "the duration must be longer than 0"),
+        (&["-z", "10 parsecs"], "a duration like"),
+        (&["-c", "0"], "the number of connections"),
+        (&["--rps", "10000k", "-z", "1h"], "10^10"),
+        (&["-H", "no colon"], "has no colon"),
+        (&["-m", "G T"], "not an HTTP method"),
+        (&["-d", "{{ ziff(1, 2) }}"], "did you mean \"zipf\"?"),
+        (&["--slo", "p99=5ms"], "write one like"),
+        (&["--output", "jsn"], "there are text, json"),
+        (&["--output", "text", "--json"], "only one format can go to stdout"),
+    ] {
+        let output = scalectl(&[&["bench", &url], arguments].concat());
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
+        assert!(output.stdout.is_empty());
+    }
+    for (url, said) in [("ftp://x/", "ftp"), ("http://x:99999/", "port"), ("http://", "names no host")] {
+        let output = scalectl(&["bench", url]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert_eq!(server.count(), 0);
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn a_target_that_cannot_be_reached_is_named_with_the_cause() {
+    // A port that was free a moment ago.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let output = scalectl(&["bench", &address.to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains(&format!("cannot connect to {address}")), "{}", stderr(&output));
+    assert!(stderr(&output).contains("refused"));
+    let output = scalectl(&["bench", "http://name.invalid/"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("name.invalid:80") && stderr(&output).contains("dns"), "{}", stderr(&output));
+    // It speaks no TLS, and waits for the end of a request that never comes.
+    let server = Server::start(|_| Fate::Close);
+    let output = scalectl(&["bench", &server.url().replace("http://", "https://"), "--timeout", "500ms"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("tls"), "{}", stderr(&output));
+}
+
+#[test]
+fn exit_codes_say_how_it_went() {
+    let server = Server::start(|seen| Fate::Answer(if seen.path.starts_with("/404") { 404 } else { 200 }, 0));
+    let url = server.url();
+    let bench = |path: &str, more: &[&str]| {
+        let url = format!("{url}{path}");
+        let output = scalectl(&[&["bench", &url, "-n", "20", "--rps", "100", "--json", "-q"], more].concat());
+        assert!(output.stderr.is_empty(), "quiet: {}", stderr(&output));
+        output
+    };
+    assert_exit(&bench("/", &[]), 0);
+    assert_exit(&bench("/", &["--slo", "p50<1m", "--slo", "errors<=0%"]), 0);
+    assert_exit(&bench("/", &["--slo", "p50<1m", "--slo", "rate>=1000"]), 4);
+    assert_exit(&bench("/404", &[]), 1);
+    assert_exit(&bench("/404", &["--slo", "errors<1%"]), 4);
+}
+
+#[test]
+fn the_core_of_the_json_is_the_contract() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let output = scalectl(&["bench", &server.url(), "-n", "30", "--rps", "300", "--json", "--slo", "p99<1m", "-q"]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["schema"], "scalectl.bench/1");
+    let latency = ["mean", "min", "max", "p50", "p75", "p90", "p95", "p99", "p99.9", "p99.99"];
+    for name in ["response_time_ns", "service_time_ns", "pool_wait_ns", "own_lag_ns", "send_lag_ns", "failed_time_ns"] {
+        for key in latency {
+            let value = json[name].get(key).unwrap_or_else(|| panic!("{name}.{key} is missing"));
+            assert!(value.is_u64() || value.is_null(), "{name}.{key}: {value}");
+        }
+    }
+    assert!(json["response_time_ns"]["p90"].is_u64() && json["response_time_ns"]["p99"].is_null());
+    let counts = &json["counts"];
+    for key in ["scheduled", "sent", "unsent", "ok", "http_error", "network_error", "timeout", "unfinished", "retries"]
+    {
+        assert!(counts[key].is_u64(), "counts.{key}");
+    }
+    assert_eq!(counts["wire"], serde_json::json!([30, 30]));
+    assert_eq!(server.count(), 30);
+    assert_eq!(json["status"], serde_json::json!({"200": 30}));
+    assert_eq!(json["slo"][0]["expression"], "p99<1m");
+    assert!(json["slo"][0]["ok"].is_boolean() && json["verdict"]["trusted"].is_boolean());
+    assert!(json["verdict"]["reasons"].is_array() && json["verdict"]["notes"].is_array());
+    for key in
+        ["target", "duration_ns", "elapsed_ns", "offered_rate", "achieved_rate", "errors", "seed", "io", "version"]
+    {
+        assert!(!json[key].is_null(), "{key}");
+    }
+}
+
+#[test]
+fn a_seed_repeats_what_was_sent() {
+    let sent = |seed: &str| {
+        let server = Server::start(|_| Fate::Answer(200, 0));
+        let url = format!("{}/{{{{ seq() }}}}/{{{{ uuid() }}}}", server.url());
+        scalectl(&["bench", &url, "-n", "20", "--rps", "400", "-q", "--seed", seed]);
+        let mut paths: Vec<_> = server.seen().into_iter().map(|s| s.path).collect();
+        paths.sort();
+        assert_eq!(paths.len(), 20);
+        paths
+    };
+    assert_eq!(sent("7"), sent("7"));
+    assert_ne!(sent("7"), sent("8"));
+}
+
+#[test]
+fn a_report_from_the_json_is_the_report_of_the_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, text) = (path("run.json"), path("run.txt"));
+    let server = Server::start(|seen| Fate::Answer(if seen.path == "/x" { 503 } else { 200 }, 0));
+    let outputs = [format!("json={json}"), format!("text={text}")];
+    let run = [
+        "-n",
+        "50",
+        "--rps",
+        "500",
+        "-m",
+        "POST",
+        "-d",
+        "hello",
+        "-q",
+        "--output",
+        &outputs[0],
+        "--output",
+        &outputs[1],
+    ];
+    let bench = scalectl(&[&["bench", &server.url()][..], &run].concat());
+    let printed = String::from_utf8(bench.stdout).unwrap();
+    assert_eq!(printed, std::fs::read_to_string(&text).unwrap());
+    assert!(!printed.contains('\x1b'), "no colours in a pipe");
+    assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+    assert_eq!(server.seen()[0].method, "POST");
+
+    let report = scalectl(&["report", &json]);
+    assert_eq!((report.status.code(), String::from_utf8(report.stdout).unwrap()), (Some(0), printed));
+    let again = scalectl(&["report", &json, "--json"]);
+    assert_eq!(again.stdout, std::fs::read(&json).unwrap());
+    let merged: Value = serde_json::from_slice(&scalectl(&["report", &json, &json, "--json"]).stdout).unwrap();
+    assert_eq!(merged["counts"]["scheduled"], 100);
+
+    let wrong = scalectl(&["report", &text]);
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(stderr(&wrong).contains("is not the result of a bench"));
+    assert_eq!(scalectl(&["report", &path("nothing.json")]).status.code(), Some(2));
+}
+
+#[test]
+fn without_a_terminal_there_is_a_line_a_second_on_stderr() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let output = scalectl(&["bench", &server.url(), "-z", "2500ms"]);
+    let lines = stderr(&output).lines().filter(|line| line.contains("in flight")).count();
+    assert!((1..=3).contains(&lines), "{}", stderr(&output));
+}
+
+/// The first Ctrl-C ends the schedule, and the result so far is printed; the second does not wait for answers.
+#[test]
+fn an_interrupt_prints_the_result_so_far() {
+    for signals in [1, 2] {
+        let server = Server::start(
+            move |seen| {
+                if signals == 2 && seen.earlier > 0 { Fate::Silence } else { Fate::Answer(200, 0) }
+            },
+        );
+        let mut child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+            .args([
+                "bench",
+                &server.url(),
+                "-z",
+                "1m",
+                "--rps",
+                "100",
+                "-c",
+                "4",
+                "--timeout",
+                "1m",
+                "--grace",
+                "1m",
+                "--json",
+            ])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+        progress.next().unwrap().unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id() as i32);
+        let interrupt = || nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+        interrupt();
+        if signals == 2 {
+            // It goes on waiting until the second one.
+            let is_waiting = |line: &std::io::Result<String>| line.as_ref().unwrap().contains("waiting for the last");
+            progress.find(is_waiting).expect("it ended without a second interrupt").unwrap();
+            interrupt();
+        }
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130));
+        let json: Value = serde_json::from_str(&text).unwrap();
+        let count = |key: &str| json["counts"][key].as_u64().unwrap();
+        assert_eq!(count("scheduled"), count("sent") + count("unsent"));
+        assert_eq!(count("sent"), count("ok") + count("unfinished"));
+        assert_eq!(json["interrupted"], true);
+        if signals == 2 {
+            assert!(count("unfinished") == 4 && count("unsent") > 0, "{}", json["counts"]);
+        } else {
+            assert_eq!(count("ok"), server.count());
+        }
+    }
+}
