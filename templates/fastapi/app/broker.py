@@ -53,15 +53,13 @@ class Relay:
     """Publishes what the outbox holds. Any number may run at once: claims keep them apart."""
 
     def __init__(self, url: str, database: Database, *, name: str) -> None:
-        self._url = url
         self._database = database
-        self._name = name
         self._woken = asyncio.Event()
         self._draining = False
-        self._task: asyncio.Task[None] | None = None
+        self._loop = _ConnectionLoop(f"{name} relay", url, self._publish_until_drained)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run())
+        self._loop.start()
 
     def wake(self) -> None:
         """There is something to publish."""
@@ -71,14 +69,7 @@ class Relay:
         """Publish what is open, for `patience` seconds at most; the rest is another's to do."""
         self._draining = True
         self.wake()
-        if self._task is None:
-            return
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-            # Cancels the task when time is up.
-            await asyncio.wait_for(self._task, patience)
-
-    async def _run(self) -> None:
-        await _forever(f"{self._name} relay", self._url, self._publish_until_drained)
+        await self._loop.end(patience)
 
     async def _publish_until_drained(self, connection: "AbstractConnection") -> None:
         channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
@@ -132,21 +123,18 @@ class Consumer:
     """Hands each message of the queue to `handle`, and acknowledges it afterwards."""
 
     def __init__(self, url: str, handle: Callable[[bytes], Awaitable[None]]) -> None:
-        self._url = url
         self._handle = handle
-        self._task: asyncio.Task[None] | None = None
+        self._loop = _ConnectionLoop("consumer", url, self._consume)
         self._stopping = asyncio.Event()
         self._busy: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
-        self._task = asyncio.create_task(_forever("consumer", self._url, self._consume))
+        self._loop.start()
 
     async def stop(self, patience: float = 10.0) -> None:
         """Take no more, finish what is being handled; the broker gives the rest to others."""
         self._stopping.set()
-        if self._task is not None:
-            with contextlib.suppress(TimeoutError, asyncio.CancelledError):
-                await asyncio.wait_for(self._task, patience)
+        await self._loop.end(patience)
 
     async def _consume(self, connection: "AbstractConnection") -> None:
         channel = await connection.channel()
@@ -209,27 +197,50 @@ async def declare(channel: "AbstractChannel") -> "AbstractQueue":
     return await channel.declare_queue(QUEUE, durable=True, arguments=dict(QUEUE_ARGUMENTS))
 
 
-async def _forever(
-    name: str, url: str, work: "Callable[[AbstractConnection], Awaitable[None]]"
-) -> None:
-    """Connect and `work`, again and again until `work` returns by itself."""
-    delay, longest = BACKOFF_SECONDS
-    while True:
-        try:
-            async with _connection(url, name) as connection:
-                metrics.BROKER_UP.set(1)
-                logger.info("connected to the broker", extra={"role": name})
-                delay = BACKOFF_SECONDS[0]
-                await work(connection)
-                return
-        except Exception as error:  # noqa: BLE001  # whatever broke, the remedy is to start over
-            metrics.BROKER_UP.set(0)
-            logger.warning(
-                "broker is not available",
-                extra={"role": name, "error": repr(error), "retry_seconds": round(delay, 1)},
-            )
-        await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
-        delay = min(delay * 2, longest)
+class _ConnectionLoop:
+    """Connects and does `work`, again and again until `work` returns by itself."""
+
+    def __init__(
+        self, name: str, url: str, work: "Callable[[AbstractConnection], Awaitable[None]]"
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._work = work
+        self._connected = False
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def end(self, patience: float) -> None:
+        """Give `work` some seconds to return; without a connection it has nothing to finish."""
+        if self._task is None:
+            return
+        if not self._connected:
+            self._task.cancel()
+        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+            await asyncio.wait_for(self._task, patience)
+
+    async def _run(self) -> None:
+        delay, longest = BACKOFF_SECONDS
+        while True:
+            try:
+                async with _connection(self._url, self._name) as connection:
+                    self._connected = True
+                    metrics.BROKER_UP.set(1)
+                    logger.info("connected to the broker", extra={"role": self._name})
+                    delay = BACKOFF_SECONDS[0]
+                    await self._work(connection)
+                    return
+            except Exception as error:  # noqa: BLE001  # whatever broke, the remedy is to start over
+                self._connected = False
+                metrics.BROKER_UP.set(0)
+                logger.warning(
+                    "broker is not available",
+                    extra={"role": self._name, "error": repr(error), "retry_seconds": delay},
+                )
+            await asyncio.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311  # nosec B311
+            delay = min(delay * 2, longest)
 
 
 @contextlib.asynccontextmanager

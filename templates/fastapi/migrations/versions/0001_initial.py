@@ -89,13 +89,14 @@ def _log_changes_of_users() -> None:
     )
     # Creating a user changes nothing that is cached but "no such user", which a replica forgets
     # whenever anything was written.
-    for event in ("UPDATE", "DELETE"):
-        op.execute(
-            f"CREATE TRIGGER users_log_{event.lower()} AFTER {event} ON users BEGIN"  # noqa: S608  # constants
-            " INSERT INTO user_changes (user_id) VALUES (old.id);"
-            " DELETE FROM user_changes WHERE version <= last_insert_rowid() - 10000;"
-            " END"
-        )
+    log_old_id = (
+        "BEGIN"
+        " INSERT INTO user_changes (user_id) VALUES (old.id);"
+        " DELETE FROM user_changes WHERE version <= last_insert_rowid() - 10000;"
+        " END"
+    )
+    op.execute(f"CREATE TRIGGER users_log_update AFTER UPDATE ON users {log_old_id}")
+    op.execute(f"CREATE TRIGGER users_log_delete AFTER DELETE ON users {log_old_id}")
 
 
 def downgrade() -> None:

@@ -36,7 +36,9 @@ class RoundRobin(httpx.BaseTransport):
         self._transport.close()
 
 
-@pytest.fixture(scope="session")
+# For this package, not the session: a worker that outlived it would take messages off the broker
+# that belong to the stacks of other tests.
+@pytest.fixture(scope="package")
 def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None]:
     if os.environ.get("BASE_URL"):
         yield None
@@ -48,7 +50,7 @@ def own_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack | None
         yield stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def client(own_stack: Stack | None) -> Iterator[httpx.Client]:
     if own_stack is None:
         client = httpx.Client(base_url=os.environ["BASE_URL"], timeout=30)

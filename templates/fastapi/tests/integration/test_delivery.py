@@ -120,3 +120,12 @@ def test_poison_is_put_aside(stack: Stack, payload: str) -> None:
         "others sent",
     )
     assert worker.metric("emails_failed_total") == 1
+
+
+def test_ending_does_not_wait_for_a_dead_broker(stack: Stack, broker_outage: Outage) -> None:
+    processes = each_ready([stack.api(), stack.worker()])
+    broker_outage.begin()
+    time.sleep(1)
+    started = time.monotonic()
+    assert [process.terminate() for process in processes] == [0, 0]
+    assert time.monotonic() - started < 5
