@@ -13,6 +13,8 @@ pub struct Row {
     pub count: u64,
 }
 
+/// Where the first row begins at the earliest.
+const FINEST_NS: u64 = 1_000;
 /// The most rows a chart has.
 const MOST_ROWS: usize = 12;
 
@@ -20,7 +22,8 @@ const MOST_ROWS: usize = 12;
 /// by decades.
 pub fn rows(distribution: &Distribution) -> Vec<Row> {
     let (Some(min), Some(max)) = (distribution.min(), distribution.max()) else { return Vec::new() };
-    let edges = edges(min.max(1), max.max(1));
+    // Below a microsecond the histogram tells nothing apart; the first row takes what lies there.
+    let edges = edges(min.max(FINEST_NS), max.max(FINEST_NS));
     let counts = distribution.counts_between(&edges);
     let ends = edges.iter().skip(1).copied().chain([max]);
     edges.iter().zip(ends).zip(counts).map(|((from, to), count)| Row { from: *from, to, count }).collect()
