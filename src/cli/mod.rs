@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::Result;
+use clap::builder::FalseyValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Exit, Failure};
@@ -50,10 +51,10 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Print results as JSON on stdout
-    #[arg(long, global = true, env = "SCALECTL_JSON")]
+    #[arg(long, global = true, env = "SCALECTL_JSON", value_parser = FalseyValueParser::new())]
     pub json: bool,
     /// Print no progress, only results and errors
-    #[arg(short, long, global = true, env = "SCALECTL_QUIET")]
+    #[arg(short, long, global = true, env = "SCALECTL_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
     /// Say more (repeat for more still)
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]

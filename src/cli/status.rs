@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::Global;
 use super::session::{Session, block_on, interrupted};
+use super::{Global, stdout};
 use crate::engine::local::Options;
 use crate::engine::{Observed, ObservedReplica};
 use crate::error::Exit;
@@ -78,7 +78,7 @@ impl Args {
                     () = interrupted() => return Ok(Exit::Done),
                 }
                 if !global.json {
-                    println!();
+                    stdout::print("")?;
                 }
             }
         })
@@ -105,8 +105,7 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
         services: services(&session.stack, &observed),
     };
     if global.json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
-        return Ok(());
+        return stdout::print_json(&serde_json::to_value(&status)?);
     }
     if !observed.supervised {
         let left = match observed.leftovers {
@@ -115,13 +114,11 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
                 "; {n} processes of a supervisor that is gone still run: `scalectl up` or `scalectl down` ends them"
             ),
         };
-        println!("{} is not up{left}", session.stack.project.name);
-        return Ok(());
+        return stdout::print(format!("{} is not up{left}", session.stack.project.name));
     }
     let url = status.url.clone().unwrap_or_else(|| "no balancer".to_owned());
-    println!("{}  local engine  {url}", session.stack.project.name);
-    println!("{}", replica_table(&status.services));
-    Ok(())
+    let head = format!("{}  local engine  {url}", session.stack.project.name);
+    stdout::print(format!("{head}\n{}", replica_table(&status.services)))
 }
 
 fn services(stack: &Stack, observed: &Observed) -> Vec<ServiceStatus> {

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::Result;
 
 use super::session::{Session, block_on};
-use super::{Global, logs, status};
+use super::{Global, logs, status, stdout};
 use crate::engine::local::Options;
 use crate::engine::{Intent, Plan};
 use crate::error::{Exit, Failure};
@@ -63,7 +63,7 @@ impl Args {
         if global.json {
             status::print(&session, global).await?;
         } else if let Some(url) = &url {
-            println!("{url}");
+            stdout::print(url)?;
         }
         let took = begin.elapsed().as_secs_f64();
         session.say(&match plan.is_empty() {
@@ -95,11 +95,11 @@ fn tell(session: &Session<'_>, plan: &Plan) {
 /// When it cannot be printed.
 pub fn print_plan(global: &Global, plan: &Plan) -> Result<Exit> {
     if global.json {
-        println!("{}", serde_json::to_string_pretty(plan)?);
+        stdout::print_json(&serde_json::to_value(plan)?)?;
     } else if plan.is_empty() {
-        println!("nothing to change");
+        stdout::print("nothing to change")?;
     } else {
-        print!("{plan}");
+        stdout::print(plan.to_string().trim_end_matches('\n'))?;
     }
     Ok(Exit::Done)
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::session::{Session, block_on};
-use super::{Global, status, up};
+use super::{Global, status, stdout, up};
 use crate::backing;
 use crate::engine::BalancerId;
 use crate::engine::local::Options;
@@ -29,9 +29,9 @@ impl Args {
             let session = Session::open(global, Options::default())?;
             let url = address(&session, self.name.as_ref()).await?;
             if global.json {
-                println!("{}", serde_json::json!({ "url": url }));
+                stdout::print_json(&serde_json::json!({ "url": url }))?;
             } else {
-                println!("{url}");
+                stdout::print(url)?;
             }
             Ok(Exit::Done)
         })
