@@ -1,5 +1,7 @@
 //! `scalectl bench` and `scalectl report` as scripts use them: exit codes, streams, formats.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/server.rs"]
 mod support;
 

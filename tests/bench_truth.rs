@@ -3,6 +3,8 @@
 //! Tolerances are derived from what was measured (own lag, the server's late timers, the distance of arrivals), and
 //! every test that uses one also asserts that it is far smaller than what it tells apart.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/server.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! `check`, `config` and `schema` from outside: what they print, and how they end.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

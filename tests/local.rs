@@ -1,6 +1,8 @@
 //! The local engine on real processes: what it brings up, what it says when it cannot, and that it survives being killed
 //! at any instant.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
 #[path = "support/project.rs"]
 #[allow(dead_code)]
 mod project;

@@ -111,7 +111,7 @@ impl Args {
         config.length = match (self.requests, self.duration) {
             (Some(count), _) => Length::Requests(count),
             (None, Some(span)) => Length::Duration(span),
-            (None, None) => config.length.clone(),
+            (None, None) => config.length,
         };
         config.connections = self.connections;
         config.threads = self.threads;

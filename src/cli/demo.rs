@@ -1,7 +1,7 @@
 //! `scalectl demo`: the whole path in one command.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -81,8 +81,7 @@ impl Args {
     }
 
     fn all(&self, global: &Global, name: &Name, folder: &Path) -> Result<Exit> {
-        let mut times = Times::default();
-        times.render = timed(|| self.render(name, folder))?.1;
+        let mut times = Times { render: timed(|| self.render(name, folder))?.1, ..Times::default() };
         global.say(&format!("rendered template {} in {} ms", self.template, times.render.as_millis()));
         let session = Session::open(global, Options::default())?;
         times.environment = timed(|| block_on(prepare(&session)))?.1;
@@ -180,7 +179,7 @@ async fn seed(session: &Session<'_>) -> Result<()> {
 }
 
 /// Takes the stack down and its data away.
-fn clean_up(global: &Global, project: Name, folder: &PathBuf) -> Result<()> {
+fn clean_up(global: &Global, project: Name, folder: &Path) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }

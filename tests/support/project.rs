@@ -1,5 +1,7 @@
 //! A project of a test: a folder, a name and a port of its own, and whatever it started is ended when it goes.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;

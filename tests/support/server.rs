@@ -3,6 +3,7 @@
 //! Requests carry their sequence number in the path, `/17`. What happens to each is decided by a [`Script`]; answers
 //! are due at instants, never "after a sleep", so that late timers do not accumulate.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
 #![allow(dead_code, reason = "every test binary uses its own part of it")]
 
 use std::collections::HashMap;

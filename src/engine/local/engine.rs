@@ -1,25 +1,24 @@
 //! The local engine: what is desired, what is observed, and each action as a request to the supervisor.
 
-use std::collections::BTreeSet;
-use std::collections::btree_map::{BTreeMap, Entry};
+use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::client::{Client, name_taken};
 use super::environment::{self, Environment};
 use super::leftovers::Leftovers;
-use super::places::{Places, make_state_folder, write_private};
+use super::places::Places;
 use super::protocol::{Process, Reply, Request};
+use super::sources::Sources;
 use super::spec::{self, Input, Specs};
+use super::volumes::Volumes;
 use crate::backing;
 use crate::engine::{
     Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Identity, Note, Observed,
-    ReplicaId, source,
+    ReplicaId,
 };
 use crate::error::Failure;
-use crate::stack::{Part, Runtime, Stack};
+use crate::stack::{Part, Stack};
 use crate::units::Name;
 
 const POLL: Duration = Duration::from_millis(5);
@@ -83,7 +82,7 @@ impl Local {
         if let Some(balancer) = &stack.balancer {
             local.drain = balancer.drain.0;
         }
-        let (environments, sources) = local.look_at_sources(stack)?;
+        let sources = Sources::look(stack)?;
         let digest_key = local
             .places
             .digest_key()
@@ -92,45 +91,15 @@ impl Local {
             stack,
             backing: backing::resolve(stack),
             places: &local.places,
-            environments,
-            sources,
+            environments: sources.environments,
+            sources: sources.hashes,
             digest_key,
             base: spec::base_variables(std::env::vars()),
         };
+        local.recipes = sources.recipes;
         local.specs = spec::specs(&input)?;
         let desired = local.desired(stack, &input.environments);
         Ok((local, desired))
-    }
-
-    /// The environment and the hash of each service's source. Services that are built from the same folder share both.
-    #[expect(clippy::type_complete, reason = "two maps by service, named by their only caller")]
-    fn look_at_sources(
-        &mut self,
-        stack: &Stack,
-    ) -> Result<(BTreeMap<Name, Environment>, BTreeMap<Name, String>), Failure> {
-        let host = environment::Host::from_process()?;
-        let (mut environments, mut sources) = (BTreeMap::new(), BTreeMap::new());
-        let mut seen: BTreeMap<(&Path, Runtime), (Environment, String)> = BTreeMap::new();
-        for (name, service) in &stack.services {
-            let Some(build) = &service.build else { continue };
-            let folder = stack.root.join(build);
-            let runtime = service.runtime.unwrap_or(Runtime::None);
-            let (environment, hash) = match seen.entry((build, runtime)) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(free) => {
-                    let hash = source::hash(&folder, Path::new("Dockerfile"))?.to_string();
-                    let recipe = environment::plan(runtime, &folder, || Ok(hash.clone()), &host)?;
-                    let environment = recipe.environment();
-                    if !recipe.key().is_empty() {
-                        self.recipes.insert(recipe.key().to_owned(), recipe);
-                    }
-                    free.insert((environment, hash))
-                }
-            };
-            environments.insert(name.clone(), environment.clone());
-            sources.insert(name.clone(), hash.clone());
-        }
-        Ok((environments, sources))
     }
 
     /// Where this project's files are.
@@ -221,45 +190,8 @@ impl Local {
         }
     }
 
-    fn volumes(&self) -> BTreeSet<Name> {
-        let Ok(entries) = fs::read_dir(self.places.volumes()) else { return BTreeSet::new() };
-        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-    }
-
-    /// The jobs that ended well. Where a job works on volumes, the volumes themselves say so.
-    fn completed(&self, remembered: Vec<(Name, String)>) -> Vec<(Name, String)> {
-        let on_volumes = |job: &Name| self.specs.job_volumes.get(job).filter(|v| !v.is_empty());
-        let mut completed: Vec<_> = remembered.into_iter().filter(|(job, _)| on_volumes(job).is_none()).collect();
-        for (job, volumes) in &self.specs.job_volumes {
-            let records: Vec<_> = volumes.iter().map(|volume| self.record(job, volume)).collect();
-            if let Some(Some(first)) = records.first()
-                && records.iter().all(|record| record.as_ref() == Some(first))
-            {
-                completed.push((job.clone(), first.clone()));
-            }
-        }
-        completed
-    }
-
-    /// The digest of the job that was last done on a volume, if the data is still the one it was done on.
-    fn record(&self, job: &Name, volume: &Name) -> Option<String> {
-        let text = fs::read_to_string(self.places.volume(volume).join(format!(".job-{job}"))).ok()?;
-        let (digest, identity) = text.trim().split_once(' ')?;
-        (identity == self.data_identity(volume)).then(|| digest.to_owned())
-    }
-
-    /// What tells a volume's data from another with the same name: the file's number in its file system.
-    fn data_identity(&self, volume: &Name) -> String {
-        let file = self.specs.volumes.get(volume);
-        file.and_then(|path| fs::metadata(path).ok()).map_or_else(|| "none".to_owned(), |m| m.ino().to_string())
-    }
-
-    fn keep_record(&self, job: &Name, digest: &str) -> std::io::Result<()> {
-        for volume in self.specs.job_volumes.get(job).into_iter().flatten() {
-            let text = format!("{digest} {}\n", self.data_identity(volume));
-            write_private(&self.places.volume(volume).join(format!(".job-{job}")), text.as_bytes())?;
-        }
-        Ok(())
+    fn volumes(&self) -> Volumes<'_> {
+        Volumes { places: &self.places, specs: &self.specs }
     }
 
     async fn prepare(&self, key: &str, note: &dyn Fn(Note)) -> Result<(), Failure> {
@@ -284,7 +216,7 @@ impl Local {
         let Some((process, digest)) = self.specs.jobs.get(job) else { return Ok(()) };
         let request = Request::RunJob { name: job.clone(), digest: digest.clone(), process: Box::new(process.clone()) };
         self.client.tell(&request).await?;
-        self.keep_record(job, digest).map_err(|e| Failure::failed(format!("cannot write to a volume: {e}")))
+        self.volumes().keep_record(job, digest).map_err(|e| Failure::failed(format!("cannot write to a volume: {e}")))
     }
 
     async fn start_replica(&self, id: &ReplicaId) -> Result<(), Failure> {
@@ -330,11 +262,6 @@ impl Local {
         let _ = fs::remove_file(self.places.supervisor_lock());
         let _ = fs::remove_dir_all(self.places.all_secrets());
     }
-
-    fn create_volume(&self, volume: &Name) -> std::io::Result<()> {
-        make_state_folder(&self.places.state())?;
-        fs::create_dir_all(self.places.volume(volume))
-    }
 }
 
 /// The progress of an installation, in a line.
@@ -366,9 +293,9 @@ impl Engine for Local {
             }
             observed.leftovers = leftovers.count();
         }
-        observed.volumes = self.volumes();
+        observed.volumes = self.volumes().names();
         observed.environments = self.recipes.values().filter(|r| r.is_ready()).map(|r| r.key().to_owned()).collect();
-        observed.jobs = self.completed(std::mem::take(&mut observed.jobs));
+        observed.jobs = self.volumes().completed(std::mem::take(&mut observed.jobs));
         Ok(observed)
     }
 
@@ -383,7 +310,7 @@ impl Engine for Local {
                 Ok(())
             }
             Action::CreateVolume { volume } => {
-                self.create_volume(volume).map_err(|e| disk(&format!("cannot create volume {volume}"), e))
+                self.volumes().create(volume).map_err(|e| disk(&format!("cannot create volume {volume}"), e))
             }
             Action::RemoveVolume { volume } => fs::remove_dir_all(self.places.volume(volume))
                 .map_err(|e| disk(&format!("cannot remove volume {volume}"), e)),

@@ -15,8 +15,10 @@ mod leftovers;
 mod logs;
 mod places;
 mod protocol;
+mod sources;
 mod spec;
 mod supervisor;
+mod volumes;
 
 pub mod balancer;
 pub mod environment;
