@@ -4,7 +4,6 @@
 //! are due at instants, never "after a sleep", so that late timers do not accumulate.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, dead_code)]
-#![allow(dead_code, reason = "every test binary uses its own part of it")]
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
