@@ -73,9 +73,10 @@ pub async fn execute(
     tokio::pin!(run);
     tokio::pin!(cancel);
     tokio::select! {
-        result = &mut run => result,
+        biased;
         () = &mut cancel => Err(Failure::interrupted("interrupted: the plan is half done")
             .hint("run the same command again to go on, or `scalectl down` to take everything back")),
+        result = &mut run => result,
     }
 }
 
@@ -143,5 +144,83 @@ mod fault {
         if std::env::var_os("SCALECTL_KILL").is_some_and(|wanted| *wanted == *format!("{instant}:{step}")) {
             let _ = kill(Pid::this(), Signal::SIGKILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Writes down what is performed; one action fails.
+    #[derive(Default)]
+    struct Recorder {
+        performed: RefCell<Vec<String>>,
+        failing: Option<&'static str>,
+    }
+
+    impl Engine for Recorder {
+        async fn observe(&self) -> Result<Observed, Failure> {
+            Ok(Observed::default())
+        }
+
+        async fn perform(&self, action: &Action, _: &dyn Fn(Note)) -> Result<(), Failure> {
+            let text = action.to_string();
+            self.performed.borrow_mut().push(format!("{text}…"));
+            tokio::task::yield_now().await;
+            if self.failing == Some(text.as_str()) {
+                return Err(Failure::failed("no"));
+            }
+            self.performed.borrow_mut().push(format!("{text}."));
+            Ok(())
+        }
+    }
+
+    struct Silent;
+
+    impl Observer for Silent {
+        fn event(&self, _: &Event<'_>) {}
+    }
+
+    fn volume(name: &str) -> Action {
+        Action::CreateVolume { volume: name.parse().unwrap() }
+    }
+
+    fn plan() -> Plan {
+        let mut plan = Plan::default();
+        let a = plan.push(volume("a"), "", &[]);
+        let b = plan.push(volume("b"), "", &[]);
+        plan.push(volume("c"), "", &[a, b]);
+        plan.undo_last(Action::RemoveVolume { volume: "c".parse().unwrap() });
+        plan
+    }
+
+    #[tokio::test]
+    async fn steps_wait_for_those_they_need_and_for_no_others() {
+        let engine = Recorder::default();
+        execute(&engine, &plan(), &Silent, std::future::pending()).await.unwrap();
+        let order = engine.performed.borrow();
+        let at = |text: &str| order.iter().position(|line| line == text).unwrap();
+        assert!(at("create volume b…") < at("create volume a."), "both at once: {order:?}");
+        assert!(at("create volume c…") > at("create volume a.").max(at("create volume b.")), "{order:?}");
+    }
+
+    #[tokio::test]
+    async fn a_failed_step_is_undone_and_ends_the_plan_with_its_own_failure() {
+        let engine = Recorder { failing: Some("create volume c"), ..Recorder::default() };
+        let failure = execute(&engine, &plan(), &Silent, std::future::pending()).await.unwrap_err();
+        assert_eq!(failure.what(), "no");
+        assert_eq!(engine.performed.borrow().last().unwrap(), "remove volume c.");
+        let engine = Recorder { failing: Some("create volume a"), ..Recorder::default() };
+        execute(&engine, &plan(), &Silent, std::future::pending()).await.unwrap_err();
+        assert!(!engine.performed.borrow().iter().any(|done| done.contains('c') && done.contains("volume c")));
+    }
+
+    #[tokio::test]
+    async fn an_interruption_says_how_to_go_on() {
+        let failure = execute(&Recorder::default(), &plan(), &Silent, std::future::ready(())).await.unwrap_err();
+        assert_eq!(failure.exit(), crate::error::Exit::Interrupted);
+        assert!(failure.hints()[0].contains("run the same command again"));
     }
 }

@@ -255,3 +255,125 @@ pub fn base_variables(all: impl Iterator<Item = (String, String)>) -> BTreeMap<S
     };
     all.filter(|(name, _)| wanted(name)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Identity;
+    use crate::stack::{self, Variables};
+
+    const FILE: &str = r#"
+[project]
+name = "shop"
+[services.api]
+build = "."
+command = ["python", "-m", "app"]
+port = 8000
+ready = "/ready"
+uses = ["postgres", "redis"]
+env = { LOG_LEVEL = "info", JWT_SECRET = "${JWT_SECRET}" }
+[services.web]
+build = "web"
+command = ["node", "server.js"]
+port = 8001
+uses = ["api"]
+secrets = "env"
+[jobs.migrate]
+service = "api"
+command = ["python", "-m", "app.migrate"]
+before = ["api"]
+[balancer]
+service = "web"
+port = 8080
+[backing.postgres]
+[backing.redis]
+[backing.prometheus]
+"#;
+
+    fn specs_with(env: &[(&str, &str)], environment: &Environment) -> Specs {
+        let dot_env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let stack =
+            stack::parse(FILE, std::path::Path::new("/shop"), Variables::new(dot_env, BTreeMap::new())).unwrap();
+        let identity = Identity { project: "shop".parse().unwrap(), root: "/shop".into() };
+        let places = Places::of(&identity).unwrap();
+        specs(&Input {
+            stack: &stack,
+            backing: crate::backing::resolve(&stack),
+            places: &places,
+            environments: [("api".parse().unwrap(), environment.clone())].into(),
+            sources: BTreeMap::new(),
+            digest_key: [7; 32],
+            base: base_variables([("PATH", "/bin"), ("HOME", "/home/ada"), ("AWS_KEY", "x")].map(own).into_iter()),
+        })
+        .unwrap()
+    }
+
+    fn own((name, value): (&str, &str)) -> (String, String) {
+        (name.to_owned(), value.to_owned())
+    }
+
+    fn service<'s>(specs: &'s Specs, name: &str) -> &'s (Process, Fingerprint) {
+        &specs.services[&name.parse::<Name>().unwrap()]
+    }
+
+    #[test]
+    fn a_service_is_given_its_addresses_its_environment_and_nothing_of_the_shell() {
+        let environment = Environment { path_prefix: vec!["/envs/a/bin".into()], ..Environment::default() };
+        let specs = specs_with(&[("JWT_SECRET", "s3cret")], &environment);
+        let (api, _) = service(&specs, "api");
+        let variables: Vec<_> = api.variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let expected = [
+            "DATABASE_URL=sqlite:////shop/.scalectl/volumes/postgres/app.db",
+            "HOME=/home/ada",
+            "LOG_LEVEL=info",
+            "PATH=/envs/a/bin:/bin",
+        ];
+        assert_eq!(variables, expected);
+        assert_eq!(api.secrets, [own(("JWT_SECRET", "s3cret"))].into());
+        assert!(api.secret_files && api.listens);
+        assert_eq!(api.check.as_deref(), Some("/ready"));
+        let (web, _) = service(&specs, "web");
+        assert_eq!(web.variables["API_URL"], "http://127.0.0.1:8000");
+        assert_eq!(web.directory, PathBuf::from("/shop/web"));
+        assert!(!web.secret_files);
+    }
+
+    #[test]
+    fn a_service_that_others_use_has_a_balancer_on_its_own_port() {
+        let specs = specs_with(&[("JWT_SECRET", "x")], &Environment::default());
+        let ports: Vec<_> = specs.balancers.iter().map(|b| (b.id.to_string(), b.port)).collect();
+        assert_eq!(ports, [("balancer".to_owned(), 8080), ("balancer of api".to_owned(), 8000)]);
+    }
+
+    #[test]
+    fn a_job_runs_in_its_service_s_environment_and_remembers_its_volumes() {
+        let specs = specs_with(&[("JWT_SECRET", "x")], &Environment::default());
+        let migrate = "migrate".parse::<Name>().unwrap();
+        let (process, digest) = &specs.jobs[&migrate];
+        assert_eq!(process.command, ["python", "-m", "app.migrate"]);
+        assert!(!process.listens && process.check.is_none());
+        assert_ne!(*digest, service(&specs, "api").1.digest());
+        assert_eq!(specs.job_volumes[&migrate], ["postgres".parse::<Name>().unwrap()]);
+        assert!(specs.notes.iter().any(|note| note.starts_with("prometheus is left out: ")), "{:?}", specs.notes);
+    }
+
+    #[test]
+    fn an_external_database_is_a_secret_and_needs_no_volume() {
+        let url = "postgresql://shop:pw@db/shop";
+        let specs = specs_with(&[("JWT_SECRET", "x"), ("DATABASE_URL", url)], &Environment::default());
+        let (api, _) = service(&specs, "api");
+        assert_eq!(api.secrets["DATABASE_URL"], url);
+        assert!(!api.variables.contains_key("DATABASE_URL") && specs.volumes.is_empty());
+    }
+
+    #[test]
+    fn a_fingerprint_says_which_part_changed_and_holds_no_secret() {
+        let one = specs_with(&[("JWT_SECRET", "one")], &Environment::default());
+        let two = specs_with(&[("JWT_SECRET", "two")], &Environment::default());
+        let (old, new) = (&service(&one, "api").1, &service(&two, "api").1);
+        assert_eq!(old.changes(new), ["its secrets changed"]);
+        let other = specs_with(&[("JWT_SECRET", "one")], &Environment { key: "k2".into(), ..Environment::default() });
+        assert_eq!(old.changes(&service(&other, "api").1), ["its environment changed"]);
+        assert!(!format!("{old:?}{:?}", service(&one, "api").0).contains("one"));
+    }
+}
