@@ -152,7 +152,13 @@ fn ask_template() -> Result<Template> {
     let lines: Vec<String> =
         templates.iter().map(|t| format!("{:<10} {}", t.manifest.name, t.manifest.description)).collect();
     let default = templates.iter().position(|t| t.manifest.name.as_str() == DEFAULT_TEMPLATE).unwrap_or(0);
-    let chosen = Select::new().with_prompt("Template").items(&lines).default(default).interact().map_err(answer)?;
+    let chosen = Select::new()
+        .with_prompt("Template")
+        .report(false)
+        .items(&lines)
+        .default(default)
+        .interact()
+        .map_err(answer)?;
     Ok(templates.swap_remove(chosen))
 }
 
@@ -170,6 +176,7 @@ fn ask_features(template: &Template) -> Result<Choice> {
         features.iter().map(|f| (format!("{:<12} {}", f.name, f.description), f.default)).collect();
     let chosen = MultiSelect::new()
         .with_prompt("Optional parts (space chooses, enter goes on)")
+        .report(false)
         .items_checked(lines)
         .interact()
         .map_err(answer)?;

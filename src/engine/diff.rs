@@ -269,7 +269,7 @@ impl<'a> Builder<'a> {
     fn add(&mut self, id: &ReplicaId, cause: &str, after: &[StepId], rolling: bool) -> Option<StepId> {
         let start = self.plan.push(Action::StartReplica { replica: id.clone() }, cause, after);
         let mut last =
-            self.plan.push(Action::AwaitReady { replica: id.clone() }, "it takes no requests before", &[start]);
+            self.plan.push(Action::AwaitReady { replica: id.clone() }, "requests come once it is ready", &[start]);
         if rolling {
             self.plan.undo_last(Action::RemoveReplica { replica: id.clone() });
         }
@@ -288,7 +288,7 @@ impl<'a> Builder<'a> {
         }
         if !replica.ready {
             let cause = match (&replica.check, &replica.exited) {
-                _ if last.is_some() => "it takes no requests before".to_owned(),
+                _ if last.is_some() => "requests come once it is ready".to_owned(),
                 (Some(check), _) => format!("it is not ready: {check}"),
                 (None, Some(exited)) => format!("it is not ready: {exited}"),
                 (None, None) => "it is not ready yet".to_owned(),

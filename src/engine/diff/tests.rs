@@ -154,16 +154,16 @@ fn a_first_up_starts_everything_at_once_behind_the_migration() {
   4  run job migrate              it has not run on this data  [after 1, 2, 3]
   5  start balancer on port 8080  api is reached through it  [after 1, 2]
   6  start api-1                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
-  7  wait for api-1               it takes no requests before  [after 6]
+  7  wait for api-1               requests come once it is ready  [after 6]
   8  balance to api-1             it is ready  [after 7]
   9  start api-2                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
- 10  wait for api-2               it takes no requests before  [after 9]
+ 10  wait for api-2               requests come once it is ready  [after 9]
  11  balance to api-2             it is ready  [after 10]
  12  start api-3                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
- 13  wait for api-3               it takes no requests before  [after 12]
+ 13  wait for api-3               requests come once it is ready  [after 12]
  14  balance to api-3             it is ready  [after 13]
  15  start worker-1               1 wanted, none runs  [after 1, 2, 3, 4]
- 16  wait for worker-1            it takes no requests before  [after 15]
+ 16  wait for worker-1            requests come once it is ready  [after 15]
 ";
     assert_plan(&text(&desired, &Observed::default(), &Intent::up()), expected);
 }
@@ -180,22 +180,22 @@ fn a_changed_source_rolls_one_replica_after_the_other() {
     let expected = "\
   1  run job migrate    what it runs, or runs on, changed
   2  start api-4        replaces api-1: its source changed  [after 1]
-  3  wait for api-4     it takes no requests before  [after 2]
+  3  wait for api-4     requests come once it is ready  [after 2]
   4  balance to api-4   it is ready  [after 3]
   5  drain api-1        api-4 took its place  [after 4]
   6  remove api-1       it is drained  [after 5]
   7  start api-1        replaces api-2: its source changed  [after 1, 6]
-  8  wait for api-1     it takes no requests before  [after 7]
+  8  wait for api-1     requests come once it is ready  [after 7]
   9  balance to api-1   it is ready  [after 8]
  10  drain api-2        api-1 took its place  [after 9]
  11  remove api-2       it is drained  [after 10]
  12  start api-2        replaces api-3: its source changed  [after 1, 11]
- 13  wait for api-2     it takes no requests before  [after 12]
+ 13  wait for api-2     requests come once it is ready  [after 12]
  14  balance to api-2   it is ready  [after 13]
  15  drain api-3        api-2 took its place  [after 14]
  16  remove api-3       it is drained  [after 15]
  17  start worker-2     replaces worker-1: its source changed  [after 1, 16]
- 18  wait for worker-2  it takes no requests before  [after 17]
+ 18  wait for worker-2  requests come once it is ready  [after 17]
  19  remove worker-1    worker-2 took its place  [after 18]
 ";
     assert_plan(&text(&stack("v2"), &model.0, &Intent::up()), expected);
