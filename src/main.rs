@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use scalectl::cli::{self, Cli};
+use scalectl::cli;
 use scalectl::ui;
 
 fn main() -> ExitCode {
-    match cli::run(Cli::parse()) {
+    match cli::run(cli::parse()) {
         Ok(exit) => exit.into(),
         Err(error) => ui::print_error(&error).into(),
     }

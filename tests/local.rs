@@ -332,3 +332,81 @@ fn killed_at_random_instants_the_next_up_converges() {
     project.ok(&["down", "--volumes"]);
     project.assert_nothing_left("20 rounds");
 }
+
+#[test]
+fn a_balancer_moves_to_another_service_on_its_port() {
+    let project = Project::counter();
+    project.ok(&["up"]);
+    let file = project.root().join("scalectl.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.replace("[balancer]\nservice = \"api\"", "[balancer]\nservice = \"worker\"")).unwrap();
+    project.ok(&["up"]);
+    let (status, body) = project.http("GET", "/", "").unwrap();
+    assert!(status == 200 && body.contains("worker-1"), "{status} {body}");
+}
+
+#[test]
+fn a_migration_that_an_interrupted_command_left_running_is_ended_before_the_next_one() {
+    let project = Project::counter();
+    let app = project.root().join("app.py");
+    let good = fs::read_to_string(&app).unwrap();
+    fs::write(
+        &app,
+        good.replace("def migrate() -> None:\n", "def migrate() -> None:\n    import time; time.sleep(600)\n"),
+    )
+    .unwrap();
+    let child = project.spawn(&["up"]);
+    eventually("the migration runs", || (!project.processes().is_empty()).then_some(()));
+    kill(child.id(), "INT");
+    assert_eq!(child.wait_with_output().unwrap().status.code(), Some(130));
+    fs::write(&app, good).unwrap();
+    project.ok(&["up"]);
+    project.assert_converged("after a migration that hung");
+}
+
+#[test]
+fn a_project_that_was_moved_while_it_ran_can_be_ended() {
+    let project = Project::counter();
+    project.ok(&["up"]);
+    let moved = project.root().with_extension("moved");
+    fs::rename(project.root(), &moved).unwrap();
+    let there = |verb: &[&str]| {
+        scalectl().arg("-C").arg(&moved).args(verb).env("XDG_RUNTIME_DIR", project.runtime()).output().unwrap()
+    };
+    let up = there(&["up"]);
+    assert_eq!(up.status.code(), Some(1), "{}", all(&up));
+    assert!(all(&up).contains("`scalectl down` here ends what runs from it"), "{}", all(&up));
+    let down = there(&["down", "--volumes"]);
+    assert!(down.status.success(), "{}", all(&down));
+    fs::rename(&moved, project.root()).unwrap();
+    project.assert_nothing_left("down in the new place");
+}
+
+#[test]
+fn another_session_is_told_where_the_supervisor_listens() {
+    let project = Project::counter();
+    project.ok(&["up"]);
+    let other = tempfile::tempdir().unwrap();
+    for verb in ["status", "up", "down"] {
+        let out = project.command(&[verb]).env("XDG_RUNTIME_DIR", other.path()).output().unwrap();
+        assert_eq!(out.status.code(), Some(1), "{verb}: {}", all(&out));
+        let hint = format!("run the command with XDG_RUNTIME_DIR={}", project.runtime().display());
+        assert!(all(&out).contains(&hint), "{verb}: {}", all(&out));
+    }
+    project.assert_converged("untouched");
+    // As after a log-out: the folder is gone, the supervisor is not.
+    fs::remove_dir_all(project.runtime()).unwrap();
+    fs::create_dir(project.runtime()).unwrap();
+    project.ok(&["up"]);
+    project.assert_converged("taken over");
+}
+
+#[test]
+fn every_flag_has_its_variable() {
+    let project = Project::counter();
+    let out = project.command(&["up"]).env("SCALECTL_UP_DRY_RUN", "1").output().unwrap();
+    assert!(String::from_utf8_lossy(&out.stdout).contains("start supervisor"), "{}", all(&out));
+    assert!(project.supervisor().is_none());
+    let out = project.command(&["status"]).env("SCALECTL_JSON", "1").output().unwrap();
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()["schema"], "scalectl.status/1");
+}

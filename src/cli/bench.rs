@@ -8,7 +8,6 @@ use super::report::{emit, outputs_or_default};
 use super::session::{Session, block_on};
 use super::{Global, up, url};
 use crate::bench::{self, Config, ConfigError, Control, Length, RequestSpec, Slo, Summary, Target};
-use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
@@ -47,7 +46,7 @@ pub struct Args {
     #[arg(long, value_name = "N", env = "SCALECTL_SEED", help_heading = "Load")]
     seed: Option<u64>,
     /// Longest time an answer may take [default: 10s]
-    #[arg(short, long, value_name = "TIME", env = "SCALECTL_TIMEOUT", help_heading = "Load")]
+    #[arg(short, long, value_name = "TIME", help_heading = "Load")]
     timeout: Option<TimeSpan>,
     /// How long after the schedule's end answers are awaited [default: the timeout, at most 10s]
     #[arg(long, value_name = "TIME", env = "SCALECTL_GRACE", help_heading = "Load")]
@@ -142,7 +141,7 @@ impl Args {
                 _ => return Ok(None),
             },
         };
-        let session = Session::open(global, Options::default())?;
+        let session = Session::look(global)?;
         let address = block_on(url::address(&session, name.as_ref()));
         let url = address.map_err(|error| error.downcast().unwrap_or_else(|e| Failure::failed(e.to_string())))?;
         Ok(Some((session.stack, url)))

@@ -1,10 +1,10 @@
 //! `scalectl completions`.
 
 use anyhow::Result;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_complete::Shell;
 
-use super::{Cli, Global, stdout};
+use super::{Global, stdout};
 use crate::error::Exit;
 
 /// Arguments of `scalectl completions`.
@@ -26,7 +26,7 @@ impl Args {
     /// When stdout cannot be written to.
     pub fn run(self, _global: &Global) -> Result<Exit> {
         let mut script = Vec::new();
-        clap_complete::generate(self.shell, &mut visible(&Cli::command()), "scalectl", &mut script);
+        clap_complete::generate(self.shell, &mut visible(&super::command()), "scalectl", &mut script);
         stdout::print(String::from_utf8_lossy(&script).trim_end())?;
         Ok(Exit::Done)
     }

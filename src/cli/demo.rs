@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
-use super::session::{Session, block_on, carry_out, interrupted};
+use super::session::{Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
 use crate::engine::local::{Local, Options};
@@ -67,17 +67,17 @@ impl Args {
         let global =
             Global { directory: folder.clone(), project: Some(name.clone()), files: Vec::new(), ..global.clone() };
         let result = self.all(&global, &name, &folder);
-        if self.keep && result.is_ok() {
-            let kept = scratch.keep();
-            global.say(&format!("\nit is still up, in {}", kept.join(NAME).display()));
-            global.say(&format!("  end it with: scalectl -C {} -p {name} down --volumes", kept.join(NAME).display()));
-            return result;
+        if !self.keep {
+            let cleaned = clean_up(&global, name.clone(), &folder);
+            if cleaned.is_ok() {
+                return result;
+            }
+            // The folder is the way to what still runs in it.
+            tell_where(&scratch.keep().join(NAME), &name);
+            return result.and_then(|exit| cleaned.map(|()| exit));
         }
-        let cleaned = clean_up(&global, name, &folder);
-        match result {
-            Ok(exit) => cleaned.map(|()| exit),
-            failed => failed,
-        }
+        tell_where(&scratch.keep().join(NAME), &name);
+        result
     }
 
     fn all(&self, global: &Global, name: &Name, folder: &Path) -> Result<Exit> {
@@ -144,6 +144,12 @@ fn timed<T>(part: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     Ok((value, begin.elapsed()))
 }
 
+/// Says where a demo still is, and how to end it.
+fn tell_where(folder: &Path, name: &Name) {
+    anstream::eprintln!("\nit is still there, in {}", folder.display());
+    anstream::eprintln!("  end it with: scalectl -C {} -p {name} down --volumes", folder.display());
+}
+
 /// Keeps the template's port if it is free, and takes a free one otherwise: a demo should not fail because something
 /// else runs.
 fn choose_port(file: &Path) -> Result<()> {
@@ -191,10 +197,7 @@ fn clean_up(global: &Global, project: Name, folder: &Path) -> Result<()> {
         let observed = local.observe().await?;
         let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: true });
         let quiet = Global { quiet: true, ..global.clone() };
-        tokio::select! {
-            done = carry_out(&quiet, &local, &plan) => done?,
-            () = interrupted() => {}
-        }
+        carry_out(&quiet, &local, &plan).await?;
         lock.remove();
         Ok(())
     })

@@ -28,7 +28,8 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let identity = identity(global)?;
         block_on(async move {
-            let local = Local::bare(identity.clone())?;
+            let drain = global.stack().ok().and_then(|stack| stack.balancer).map(|balancer| balancer.drain.0);
+            let local = Local::to_end(identity.clone(), drain)?;
             let lock = lock(global, &local).await?;
             let observed = local.observe().await?;
             let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: self.volumes });
@@ -36,6 +37,7 @@ impl Args {
                 return up::print_plan(global, &plan);
             }
             carry_out(global, &local, &plan).await?;
+            local.forget();
             if self.volumes {
                 local.remove_state()?;
             }

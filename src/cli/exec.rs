@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
+use super::session::{Session, block_on_to_the_end};
 use super::{Global, run, up};
 use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
@@ -28,11 +28,14 @@ impl Args {
     ///
     /// When there is no such replica, or the command cannot be started.
     pub fn run(self, global: &Global) -> Result<Exit> {
-        block_on(async move {
+        block_on_to_the_end(async move {
             let session = Session::open(global, Options::default())?;
             let observed = session.observe().await?;
             let named = observed.replicas.iter().find(|r| r.id.to_string() == self.target.as_str());
-            let of_service = || observed.replicas_of(&self.target).into_iter().find(|r| r.pid.is_some());
+            let of_service = || {
+                let running = observed.replicas_of(&self.target).into_iter().filter(|r| r.pid.is_some());
+                running.max_by_key(|r| (r.ready, std::cmp::Reverse(r.id.slot)))
+            };
             let Some(replica) = named.or_else(of_service) else {
                 if !session.stack.services.contains_key(&self.target) {
                     let known = session.stack.services.keys().map(Name::as_str);

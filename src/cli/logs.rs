@@ -50,7 +50,7 @@ impl Args {
         if let Ok(stack) = global.stack() {
             for name in &self.names {
                 let known: Vec<_> = stack.services.keys().chain(stack.jobs.keys()).map(Name::as_str).collect();
-                if !known.iter().any(|k| belongs(name.as_str(), k)) {
+                if !known.iter().any(|k| belongs(name.as_str(), k) || name.as_str().strip_prefix("job-") == Some(*k)) {
                     return Err(up::unknown("service, replica or job", name.as_str(), known.into_iter()).into());
                 }
             }
@@ -75,7 +75,7 @@ impl Args {
 
 /// Whether a log is of the service, replica or job.
 fn belongs(log: &str, name: &str) -> bool {
-    let log = log.strip_prefix("job-").unwrap_or(log);
+    let log = if name.starts_with("job-") { log } else { log.strip_prefix("job-").unwrap_or(log) };
     log == name || log.rsplit_once('-').is_some_and(|(service, slot)| service == name && slot.parse::<u16>().is_ok())
 }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use clap::{Command, CommandFactory};
+use clap::Command;
 use clap_mangen::Man;
 
-use super::{Cli, Global, stdout};
+use super::{Global, stdout};
 use crate::error::{Exit, Failure};
 
 /// Arguments of `scalectl man`.
@@ -51,7 +51,7 @@ impl Args {
 
 /// File names and texts: the program first, then every visible verb.
 fn pages() -> Result<Vec<(String, String)>> {
-    let mut program = Cli::command();
+    let mut program = super::command();
     program.build();
     let verbs: Vec<Command> =
         program.get_subcommands().filter(|verb| !verb.is_hide_set()).map(|verb| named(verb, &program)).collect();

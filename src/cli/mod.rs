@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Exit, Failure};
 use crate::stack::{self, Source, Stack};
@@ -165,7 +165,30 @@ enum Verb {
     Supervise(supervise::Args),
 }
 
-/// Parses the process's arguments, runs the verb, and says how it ended.
+/// The command line: as the types describe it, and a variable for every flag.
+pub fn command() -> clap::Command {
+    Cli::command().mut_subcommands(|verb| {
+        let name = verb.get_name().to_uppercase();
+        verb.mut_args(|arg| with_variable(&name, arg))
+    })
+}
+
+/// Gives a flag that has none its variable: SCALECTL_UP_TIMEOUT for `up --timeout`.
+fn with_variable(verb: &str, arg: clap::Arg) -> clap::Arg {
+    let is_flag = matches!(arg.get_action(), clap::ArgAction::SetTrue);
+    let settable = is_flag || matches!(arg.get_action(), clap::ArgAction::Set | clap::ArgAction::Append);
+    let Some(long) = arg.get_long().filter(|_| settable && arg.get_env().is_none()) else { return arg };
+    let variable = format!("SCALECTL_{verb}_{}", long.to_uppercase().replace('-', "_"));
+    let arg = arg.env(variable).hide_env(true);
+    if is_flag { arg.value_parser(FalseyValueParser::new()) } else { arg }
+}
+
+/// Reads the process's arguments; ends the process where they are wrong, or ask for help.
+pub fn parse() -> Cli {
+    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+}
+
+/// Runs the verb, and says how it ended.
 pub fn run(cli: Cli) -> Result<Exit> {
     let global = &cli.global;
     match cli.verb {

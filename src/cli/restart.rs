@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// How long a replica may take to become ready
-    #[arg(long, value_name = "TIME", default_value = "120s", env = "SCALECTL_TIMEOUT")]
+    #[arg(long, value_name = "TIME", default_value = "120s")]
     timeout: TimeSpan,
 }
 
@@ -42,6 +42,7 @@ impl Args {
             if self.dry_run {
                 return up::print_plan(global, &session.plan(&intent).await?);
             }
+            session.observe_up().await?;
             let plan = session.apply(&intent).await?;
             session.say(if plan.is_empty() { "nothing runs that could be restarted" } else { "restarted" });
             Ok(Exit::Done)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
+use super::session::{Session, block_on_to_the_end};
 use super::{Global, up};
 use crate::engine::local::Options;
 use crate::error::Exit;
@@ -28,7 +28,7 @@ impl Args {
     ///
     /// When there is no such job or service, or the command cannot be started.
     pub fn run(self, global: &Global) -> Result<Exit> {
-        block_on(async move {
+        block_on_to_the_end(async move {
             let session = Session::open(global, Options::default())?;
             if session.local.process(&self.name).is_none() {
                 let known = session.stack.jobs.keys().chain(session.stack.services.keys()).map(Name::as_str);
@@ -36,7 +36,11 @@ impl Args {
             }
             session.ground().await?;
             let command = (!self.command.is_empty()).then_some(self.command);
-            foreground(&session, &self.name, command, BTreeMap::new()).await
+            // A service's own program listens where the file says: no balancer is in front of this process.
+            let port = session.stack.services.get(&self.name).and_then(|service| service.port);
+            let variables = port.map(|port| [("PORT", port.0.to_string()), ("HOST", "127.0.0.1".to_owned())]);
+            let variables = variables.into_iter().flatten().map(|(name, value)| (name.to_owned(), value)).collect();
+            foreground(&session, &self.name, command, variables).await
         })
     }
 }

@@ -47,7 +47,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// How long a replica may take to become ready
-    #[arg(long, value_name = "TIME", default_value = "120s", env = "SCALECTL_TIMEOUT")]
+    #[arg(long, value_name = "TIME", default_value = "120s")]
     timeout: TimeSpan,
 }
 
@@ -64,6 +64,9 @@ impl Args {
     async fn scale(self, global: &Global) -> Result<Exit> {
         let mut session = Session::open(global, Options { timeout: self.timeout.0 })?;
         let services: Vec<_> = self.targets.iter().map(|t| t.service.clone()).collect();
+        if let Some(twice) = services.iter().enumerate().find(|(at, name)| services[..*at].contains(name)) {
+            return Err(Failure::usage(format!("{} is named twice", twice.1)).into());
+        }
         up::require_services(&session, &services)?;
         for service in &mut session.desired.services {
             if let Some(target) = self.targets.iter().find(|t| t.service == service.name) {
@@ -74,11 +77,7 @@ impl Args {
         if self.dry_run {
             return up::print_plan(global, &session.plan(&intent).await?);
         }
-        if !session.observe().await?.supervised {
-            return Err(Failure::failed(format!("{} is not up", session.stack.project.name))
-                .hint("`scalectl up` first; `scale` changes what runs")
-                .into());
-        }
+        session.observe_up().await?;
         let plan = session.apply(&intent).await?;
         if self.save {
             for target in &self.targets {

@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 
 use super::Global;
 use crate::engine::local::{Local, Options};
-use crate::engine::{Action, Desired, Engine, Identity, Intent, Lock, Observed, Plan, diff, execute, ground};
+use crate::engine::{
+    Action, BalancerId, Desired, Engine, Identity, Intent, Lock, Observed, Plan, diff, execute, ground,
+};
 use crate::error::Failure;
 use crate::ports;
 use crate::stack::{self, Stack};
@@ -16,12 +18,35 @@ use crate::ui::PlanProgress;
 /// How long a command waits for another one that works on the same project.
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
 
-/// Runs a future to its end on a runtime of its own.
+/// How long what was interrupted may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Runs a future to its end, or until it is interrupted, on a runtime of its own.
 ///
 /// # Errors
 ///
 /// The future's, or that there is no runtime to be had.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    block_on_to_the_end(async {
+        tokio::pin!(future);
+        tokio::select! {
+            result = &mut future => return result,
+            () = interrupted() => {}
+        }
+        // Whoever waits for the same signal has more to say of it; whoever does not is cut off.
+        match tokio::time::timeout(LAST_WORDS, future).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure::interrupted("interrupted").into()),
+        }
+    })
+}
+
+/// As [`block_on`], for what decides itself what Ctrl-C means.
+///
+/// # Errors
+///
+/// As [`block_on`].
+pub fn block_on_to_the_end<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     let result = runtime.block_on(future);
     // A build that was interrupted may still hold a thread; the process ends without it.
@@ -63,6 +88,32 @@ impl<'g> Session<'g> {
         let stack = global.stack()?;
         let (local, desired) = Local::of(&stack, options)?;
         Ok(Self { global, stack, local, desired })
+    }
+
+    /// For commands that only look at what runs, or stop it: they need neither the sources nor their tools.
+    ///
+    /// # Errors
+    ///
+    /// When the stack is invalid.
+    pub fn look(global: &'g Global) -> Result<Self, Failure> {
+        let stack = global.stack()?;
+        let identity = Identity { project: stack.project.name.clone(), root: stack.root.clone() };
+        let local = Local::bare(identity.clone())?;
+        Ok(Self { global, stack, local, desired: Desired::nothing(identity) })
+    }
+
+    /// What runs, of a stack that is up.
+    ///
+    /// # Errors
+    ///
+    /// When it is not, or the engine does not answer.
+    pub async fn observe_up(&self) -> Result<Observed> {
+        let observed = self.observe().await?;
+        if observed.supervised {
+            return Ok(observed);
+        }
+        let name = &self.stack.project.name;
+        Err(Failure::failed(format!("{name} is not up")).hint("`scalectl up` brings it up").into())
     }
 
     /// Takes the project's lock; says so when another command has it.
@@ -166,9 +217,14 @@ pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
 ///
 /// The root cause, when it cannot be carried out.
 pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()> {
+    let gives_up = |port: u16| {
+        plan.steps().iter().any(|step| matches!(&step.action, Action::StopBalancer { port: old, .. } if *old == port))
+    };
     for step in plan.steps() {
-        if let Action::StartBalancer { port, .. } = &step.action {
-            require_free(*port)?;
+        if let Action::StartBalancer { balancer, port } = &step.action
+            && !gives_up(*port)
+        {
+            require_free(*port, balancer)?;
         }
     }
     let progress = PlanProgress::new(plan.steps().len(), global.quiet, global.verbose > 0);
@@ -177,7 +233,7 @@ pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()
 }
 
 /// Refuses a port that somebody listens on, and says who.
-fn require_free(port: u16) -> Result<(), Failure> {
+fn require_free(port: u16, balancer: &BalancerId) -> Result<(), Failure> {
     if ports::is_free(port) {
         return Ok(());
     }
@@ -185,7 +241,11 @@ fn require_free(port: u16) -> Result<(), Failure> {
         Some(holder) => Failure::failed(format!("port {port} is in use by {holder}")),
         None => Failure::failed(format!("port {port} cannot be opened")),
     };
-    Err(failure.because("nothing was started").hint("end that process, or change balancer.port in scalectl.toml"))
+    let key = match balancer {
+        BalancerId::Front => "balancer.port".to_owned(),
+        BalancerId::Service(name) => format!("services.{name}.port"),
+    };
+    Err(failure.because("nothing was started").hint(format!("end that process, or change {key} in scalectl.toml")))
 }
 
 /// Who the project is, for commands that have to work even where the rest of its file is broken.

@@ -5,7 +5,6 @@ use anyhow::Result;
 use super::session::{Session, block_on};
 use super::{Global, up};
 use crate::engine::Intent;
-use crate::engine::local::Options;
 use crate::error::Exit;
 use crate::units::Name;
 
@@ -25,8 +24,9 @@ impl Args {
     /// With the root cause, when it does not work.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::open(global, Options::default())?;
+            let session = Session::look(global)?;
             up::require_services(&session, &self.services)?;
+            session.observe_up().await?;
             let plan = session.apply(&Intent::Start(self.services)).await?;
             session.say(if plan.is_empty() { "nothing to start" } else { "started" });
             Ok(Exit::Done)

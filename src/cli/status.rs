@@ -7,8 +7,7 @@ use serde::Serialize;
 
 use super::session::{Session, block_on, interrupted};
 use super::{Global, stdout};
-use crate::engine::local::Options;
-use crate::engine::{Observed, ObservedReplica};
+use crate::engine::{BalancerId, Observed, ObservedReplica};
 use crate::error::Exit;
 use crate::stack::Stack;
 use crate::ui::table;
@@ -66,7 +65,7 @@ impl Args {
     /// When the engine does not answer.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::open(global, Options::default())?;
+            let session = Session::look(global)?;
             if !self.watch {
                 print(&session, global).await?;
                 return Ok(Exit::Done);
@@ -101,7 +100,7 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
         schema: "scalectl.status/1",
         project: &session.stack.project.name,
         engine: "local",
-        url: front_url(&session.stack).filter(|_| observed.supervised),
+        url: front_url(&session.stack).filter(|_| observed.balancers.iter().any(|b| b.id == BalancerId::Front)),
         services: services(&session.stack, &observed),
     };
     if global.json {

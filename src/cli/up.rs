@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::session::{Session, block_on};
 use super::{Global, logs, status, stdout};
 use crate::engine::local::Options;
-use crate::engine::{Intent, Plan};
+use crate::engine::{BalancerId, Intent, Plan};
 use crate::error::{Exit, Failure};
 use crate::units::{Name, TimeSpan};
 
@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
     /// How long a replica may take to become ready
-    #[arg(long, value_name = "TIME", default_value = "120s", env = "SCALECTL_TIMEOUT")]
+    #[arg(long, value_name = "TIME", default_value = "120s")]
     timeout: TimeSpan,
     /// Stay, and show the logs
     #[arg(long)]
@@ -59,7 +59,9 @@ impl Args {
             return print_plan(global, &plan);
         }
         let plan = session.apply_after(&intent, |plan| tell(&session, plan)).await?;
-        let url = status::front_url(&session.stack);
+        let observed = session.observe().await?;
+        let front = observed.balancers.iter().any(|b| b.id == BalancerId::Front);
+        let url = status::front_url(&session.stack).filter(|_| front);
         if global.json {
             status::print(&session, global).await?;
         } else if let Some(url) = &url {

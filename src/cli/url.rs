@@ -6,7 +6,6 @@ use super::session::{Session, block_on};
 use super::{Global, status, stdout, up};
 use crate::backing;
 use crate::engine::BalancerId;
-use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
 use crate::units::Name;
 
@@ -26,7 +25,7 @@ impl Args {
     /// When it has no address.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::open(global, Options::default())?;
+            let session = Session::look(global)?;
             let url = address(&session, self.name.as_ref()).await?;
             if global.json {
                 stdout::print_json(&serde_json::json!({ "url": url }))?;
@@ -50,6 +49,10 @@ pub async fn address(session: &Session<'_>, name: Option<&Name>) -> Result<Strin
         return Err(Failure::usage("the stack has no balancer").hint("name a service").into());
     };
     if front == Some(name) {
+        let observed = session.observe_up().await?;
+        if !observed.balancers.iter().any(|b| b.id == BalancerId::Front) {
+            return Err(Failure::failed("the balancer does not run").hint("`scalectl up` starts it").into());
+        }
         return Ok(status::front_url(stack).unwrap_or_default());
     }
     if let Some(resolved) = backing::resolve(stack).get(name) {

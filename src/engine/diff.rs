@@ -90,7 +90,7 @@ impl<'a> Builder<'a> {
     }
 
     fn up(&mut self, only: &[Name], scaled: &[Name]) {
-        let scope = self.scope(only);
+        let scope = if scaled.is_empty() { self.scope(only) } else { self.scope_of_scale(scaled) };
         let services: Vec<_> = self.desired.services.iter().filter(|s| scope.contains(&s.name)).collect();
         self.supervisor();
         self.volumes();
@@ -118,6 +118,13 @@ impl<'a> Builder<'a> {
                 scope.extend(service.after.iter().cloned());
             }
         }
+        scope
+    }
+
+    /// Scaling touches only what was named, and what that needs and is not there at all.
+    fn scope_of_scale(&self, scaled: &[Name]) -> BTreeSet<Name> {
+        let mut scope = self.scope(scaled);
+        scope.retain(|name| scaled.contains(name) || self.observed.replicas_of(name).is_empty());
         scope
     }
 
@@ -188,7 +195,9 @@ impl<'a> Builder<'a> {
         for running in &self.observed.balancers {
             let wanted = self.desired.balancers.iter().find(|b| b.id == running.id);
             let cause = match wanted {
-                None => "it is not in the stack any more".to_owned(),
+                // One that is not in the stack any more goes last, after those that still use it have changed.
+                None => continue,
+                Some(b) if !scope.contains(&b.service) => continue,
                 Some(b) if b.port != running.port => {
                     format!("its port changes from {} to {}: an interruption", running.port, b.port)
                 }
@@ -197,7 +206,8 @@ impl<'a> Builder<'a> {
                 }
                 Some(_) => continue,
             };
-            stopped.push(self.plan.push(Action::StopBalancer { balancer: running.id.clone() }, cause, &self.ground));
+            let action = Action::StopBalancer { balancer: running.id.clone(), port: running.port };
+            stopped.push(self.plan.push(action, cause, &self.ground));
         }
         for balancer in self.desired.balancers.iter().filter(|b| scope.contains(&b.service)) {
             let running = self
@@ -215,7 +225,8 @@ impl<'a> Builder<'a> {
     }
 
     fn balanced(&self, service: &Name) -> bool {
-        self.desired.balancers.iter().any(|b| &b.service == service)
+        let observed = self.observed.balancers.iter().any(|b| &b.service == service);
+        observed || self.desired.balancers.iter().any(|b| &b.service == service)
     }
 
     /// What has to be done before a replica of the service starts.
@@ -332,11 +343,20 @@ impl<'a> Builder<'a> {
         Some(self.plan.push(Action::RemoveReplica { replica: replica_id() }, cause, &waits))
     }
 
+    /// Takes away what is not in the stack any more, once nobody uses it.
     fn remove_unknown(&mut self) {
-        let ground = self.ground.clone();
+        let mut after = self.ground.clone();
+        after.extend(self.ready.values().flatten());
+        for running in &self.observed.balancers {
+            if !self.desired.balancers.iter().any(|b| b.id == running.id) {
+                let action = Action::StopBalancer { balancer: running.id.clone(), port: running.port };
+                let step = self.plan.push(action, "it is not in the stack any more", &after);
+                after.push(step);
+            }
+        }
         for replica in &self.observed.replicas {
             if !self.desired.services.iter().any(|s| s.name == replica.id.service) {
-                self.remove(replica, "its service is not in the stack any more", &ground);
+                self.remove(replica, "its service is not in the stack any more", &after);
             }
         }
     }
@@ -348,8 +368,12 @@ impl<'a> Builder<'a> {
         }
         let cause = "the stack goes down";
         let mut last = self.ground.clone();
-        for balancer in &self.observed.balancers {
-            last.push(self.plan.push(Action::StopBalancer { balancer: balancer.id.clone() }, cause, &[]));
+        // The front one first: its last requests may still need the others. (`Front` sorts before all services.)
+        let mut fronts: Vec<_> = self.observed.balancers.iter().collect();
+        fronts.sort_by(|a, b| a.id.cmp(&b.id));
+        for balancer in fronts {
+            let action = Action::StopBalancer { balancer: balancer.id.clone(), port: balancer.port };
+            last.push(self.plan.push(action, cause, &last.clone()));
         }
         let balancers = last.clone();
         for replica in &self.observed.replicas {
@@ -367,11 +391,15 @@ impl<'a> Builder<'a> {
     }
 
     fn restart(&mut self, services: &[Name]) {
-        for service in self.desired.services.iter().filter(|s| services.contains(&s.name)) {
+        let runs = |s: &&DesiredService| services.contains(&s.name) && !self.observed.replicas_of(&s.name).is_empty();
+        let services: Vec<_> = self.desired.services.iter().filter(runs).collect();
+        // A restart takes the source as it is now, so it needs what an `up` would need before it.
+        self.volumes();
+        self.prepare(&services);
+        self.run_jobs(&services);
+        for service in services {
             let running = self.observed.replicas_of(&service.name).len();
-            if running > 0 {
-                self.service(service, running.try_into().unwrap_or(u16::MAX), Why::Restart);
-            }
+            self.service(service, running.try_into().unwrap_or(u16::MAX), Why::Restart);
         }
     }
 
@@ -382,7 +410,7 @@ impl<'a> Builder<'a> {
             }
             let mut after = Vec::new();
             let mut cause = "it was asked to stop";
-            if replica.member {
+            if replica.member || replica.draining {
                 let drain = Action::DrainMember { replica: replica.id.clone() };
                 after.push(self.plan.push(drain, cause, &[]));
                 cause = "it is drained";
@@ -393,7 +421,8 @@ impl<'a> Builder<'a> {
 
     fn start(&mut self, services: &[Name]) {
         for replica in self.selected(services) {
-            if replica.state == ReplicaState::Stopped {
+            // One that an interrupted `stop` was draining still runs, but serves nobody.
+            if replica.state == ReplicaState::Stopped || replica.draining {
                 self.keep(replica, &[]);
             }
         }

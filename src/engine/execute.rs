@@ -125,7 +125,7 @@ async fn perform<'p>(
 }
 
 /// Ends the process as `kill -9` would, before or after a given step, so that tests can show that every interrupted plan
-/// is completed by the next command. The variable `SCALECTL_KILL` names the instant: `before:3`, `after:7`.
+/// is completed by the next command. Only in builds for tests. The variable `SCALECTL_KILL` names the instant: `before:3`, `after:7`.
 mod fault {
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
@@ -141,7 +141,9 @@ mod fault {
     }
 
     fn at(instant: &str, step: StepId) {
-        if std::env::var_os("SCALECTL_KILL").is_some_and(|wanted| *wanted == *format!("{instant}:{step}")) {
+        if cfg!(debug_assertions)
+            && std::env::var_os("SCALECTL_KILL").is_some_and(|wanted| *wanted == *format!("{instant}:{step}"))
+        {
             let _ = kill(Pid::this(), Signal::SIGKILL);
         }
     }

@@ -27,7 +27,7 @@ pub enum LockError {
     /// Another command held it the whole time.
     #[error("another scalectl works on this project: {holder}")]
     Held {
-        /// Command and process id of the holder.
+        /// Program and process id of the holder.
         holder: String,
         /// How long this command waited.
         waited: Duration,
@@ -119,10 +119,10 @@ impl Lock {
     }
 
     fn sign(&mut self) -> std::io::Result<()> {
-        let command: Vec<_> = std::env::args().skip(1).collect();
         self.file.set_len(0)?;
         self.file.rewind()?;
-        write!(self.file, "scalectl {} (pid {})", command.join(" "), std::process::id())
+        // Not the command line: it may hold what is nobody's business, and `ps` shows it to those who may see it.
+        write!(self.file, "scalectl (pid {})", std::process::id())
     }
 
     /// Removes the lock's file, and with it the lock.

@@ -50,6 +50,8 @@ pub enum Action {
     StopBalancer {
         /// Which.
         balancer: BalancerId,
+        /// The port that it gives up.
+        port: u16,
     },
     /// Start a new replica's process.
     StartReplica {
@@ -99,7 +101,7 @@ impl fmt::Display for Action {
             Self::PrepareEnvironment { source, .. } => format!("install {source}"),
             Self::RunJob { job } => format!("run job {job}"),
             Self::StartBalancer { balancer, port } => format!("start {balancer} on port {port}"),
-            Self::StopBalancer { balancer } => format!("stop {balancer}"),
+            Self::StopBalancer { balancer, .. } => format!("stop {balancer}"),
             Self::StartReplica { replica } => format!("start {replica}"),
             Self::AwaitReady { replica } => format!("wait for {replica}"),
             Self::AddMember { replica } => format!("balance to {replica}"),

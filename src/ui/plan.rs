@@ -71,7 +71,7 @@ fn milestone(action: &Action) -> Option<String> {
         Action::PrepareEnvironment { source, .. } => format!("{source} installed"),
         Action::StartBalancer { balancer, port } => format!("{balancer} listens on port {port}"),
         Action::RemoveReplica { replica } | Action::StopReplica { replica } => format!("{replica} stopped"),
-        Action::StopBalancer { balancer } => format!("{balancer} stopped"),
+        Action::StopBalancer { balancer, .. } => format!("{balancer} stopped"),
         Action::RemoveVolume { volume } => format!("volume {volume} removed"),
         Action::EndLeftovers => "leftovers ended".to_owned(),
         _ => return None,

@@ -69,7 +69,7 @@ impl Model {
                 let service = desired.balancers.iter().find(|b| &b.id == balancer).unwrap().service.clone();
                 self.0.balancers.push(ObservedBalancer { id: balancer.clone(), service, port: *port });
             }
-            Action::StopBalancer { balancer } => self.0.balancers.retain(|b| &b.id != balancer),
+            Action::StopBalancer { balancer, .. } => self.0.balancers.retain(|b| &b.id != balancer),
             Action::StartReplica { replica } => {
                 assert!(!self.0.replicas.iter().any(|r| &r.id == replica), "{replica} runs already");
                 let service = desired.services.iter().find(|s| s.name == replica.service).unwrap();
@@ -341,4 +341,66 @@ fn a_dead_supervisor_is_replaced_and_its_processes_are_mentioned() {
     let nothing = Desired::nothing(stack("v1").identity);
     let down = text(&nothing, &observed, &Intent::Down { volumes: false });
     assert_eq!(down, "  1  end leftovers  4 processes of a supervisor that is gone\n");
+}
+
+#[test]
+fn naming_one_service_leaves_the_balancer_of_another_alone() {
+    let model = running(&stack("v1"));
+    let mut desired = stack("v1");
+    desired.balancers[0].port = 9090;
+    let only = Intent::Up { only: vec![name("worker")], scaled: Vec::new() };
+    assert_eq!(text(&desired, &model.0, &only), "");
+}
+
+#[test]
+fn scaling_one_service_leaves_the_scale_of_another_alone() {
+    let mut desired = stack("v1");
+    desired.services[1].after = vec![name("api")];
+    let mut model = running(&desired);
+    desired.services[0].replicas = 5;
+    let scale = |service: &str| Intent::Up { only: vec![name(service)], scaled: vec![name(service)] };
+    model.apply(&desired, &scale("api"), usize::MAX);
+    let mut desired = stack("v1");
+    desired.services[1].after = vec![name("api")];
+    desired.services[1].replicas = 2;
+    let plan = text(&desired, &model.0, &scale("worker"));
+    assert!(plan.contains("start worker-2") && !plan.contains("api"), "{plan}");
+}
+
+#[test]
+fn a_restart_installs_and_migrates_what_it_starts() {
+    let model = running(&stack("v1"));
+    let mut desired = stack("v2");
+    desired.environments[0].key = "new".into();
+    desired.services[0].environment = Some("new".into());
+    desired.jobs[0].environment = Some("new".into());
+    let plan = text(&desired, &model.0, &Intent::Restart(vec![name("api")]));
+    let first: Vec<_> = plan.lines().take(3).map(|line| line[5..].split("  ").next().unwrap().to_owned()).collect();
+    assert_eq!(first, ["install requirements.lock", "run job migrate", "start api-4"], "{plan}");
+}
+
+#[test]
+fn a_stop_that_was_interrupted_drains_before_it_stops_and_can_be_taken_back() {
+    let desired = stack("v1");
+    let mut model = running(&desired);
+    model.apply(&desired, &Intent::Stop(vec![name("api")]), 1);
+    let again = text(&desired, &model.0, &Intent::Stop(vec![name("api")]));
+    assert!(
+        again.starts_with("  1  drain api-1  it was asked to stop\n  2  stop api-1   it is drained  [after 1]"),
+        "{again}"
+    );
+    model.apply(&desired, &Intent::Start(Vec::new()), usize::MAX);
+    assert_eq!(model.serving(), 3);
+}
+
+#[test]
+fn the_front_balancer_closes_before_those_behind_it() {
+    let desired = stack("v1");
+    let mut model = running(&desired);
+    let inner = ObservedBalancer { id: BalancerId::Service(name("api")), service: name("api"), port: 8000 };
+    model.0.balancers.insert(0, inner);
+    let plan = text(&Desired::nothing(desired.identity), &model.0, &Intent::Down { volumes: false });
+    let order: Vec<_> = plan.lines().take(2).collect();
+    assert!(order[0].contains("stop balancer  ") && order[1].contains("stop balancer of api"), "{plan}");
+    assert!(order[1].ends_with("[after 1]"), "{plan}");
 }

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 
+use super::leftovers::mark;
 use super::places::{Places, make_state_folder};
 use super::protocol::{PROTOCOL, Reply, Request};
 use super::supervisor;
@@ -17,6 +19,8 @@ use crate::error::{Exit, Failure};
 
 /// How long a supervisor may take to open its socket; it ends leftovers before.
 const OPEN: Duration = Duration::from_secs(20);
+/// How long a supervisor may take to say what it knows.
+const ANSWER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(5);
 
 /// Speaks to the supervisor of one project.
@@ -24,12 +28,21 @@ const POLL: Duration = Duration::from_millis(5);
 pub struct Client {
     identity: Identity,
     places: Places,
+    /// It is here to end things, so it also takes a supervisor of another version, or of a folder that is gone.
+    lenient: bool,
 }
 
 impl Client {
     /// A client for a project; connects to nothing yet.
     pub fn new(identity: Identity, places: Places) -> Self {
-        Self { identity, places }
+        Self { identity, places, lenient: false }
+    }
+
+    /// For `down`: takes a supervisor of another version, or of a folder that is gone, for its own.
+    #[must_use]
+    pub fn lenient(mut self) -> Self {
+        self.lenient = true;
+        self
     }
 
     /// Asks, and returns the answer; `None` if there is no supervisor.
@@ -45,10 +58,7 @@ impl Client {
             }
             Ok(reply) => Ok(Some(reply)),
             Err(Silence::Absent) => Ok(None),
-            Err(Silence::Unreachable(error)) => {
-                let text = format!("cannot reach the supervisor at {}: {error}", self.places.socket().display());
-                Err(Failure::failed(text))
-            }
+            Err(Silence::Unreachable(error)) => Err(self.unreachable(&error)),
             Err(Silence::Lost(error)) => Err(Failure::failed(format!("the supervisor ended in the middle: {error}"))
                 .because(format!("its log is {}", self.places.supervisor_log().display()))
                 .hint("run `scalectl up`: it starts another one and goes on from what it finds")),
@@ -79,7 +89,7 @@ impl Client {
         loop {
             match self.attempt(&Request::Hello).await {
                 Ok(reply) => return self.recognise(reply).map(Some),
-                Err(Silence::Unreachable(_)) => return self.ask(&Request::Hello).await.map(|_| None),
+                Err(Silence::Unreachable(error)) => return Err(self.unreachable(&error)),
                 Err(Silence::Absent | Silence::Lost(_)) if !self.owned() => return Ok(None),
                 Err(_) if begin.elapsed() > OPEN => {
                     return Err(Failure::failed(format!("the supervisor has not answered for {} s", OPEN.as_secs()))
@@ -90,8 +100,18 @@ impl Client {
         }
     }
 
+    fn unreachable(&self, error: &io::Error) -> Failure {
+        Failure::failed(format!("cannot reach the supervisor at {}: {error}", self.places.socket().display()))
+            .because(format!("its log is {}", self.places.supervisor_log().display()))
+    }
+
     fn recognise(&self, reply: Reply) -> Result<String, Failure> {
         match reply {
+            Reply::Hello { run, identity, protocol, .. }
+                if self.lenient && (protocol != PROTOCOL || !identity.root.exists()) =>
+            {
+                Ok(run)
+            }
             Reply::Hello { identity, .. } if identity.root != self.identity.root => {
                 Err(name_taken(&self.identity, &identity.root.to_string_lossy()))
             }
@@ -115,7 +135,16 @@ impl Client {
             io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Silence::Absent,
             _ => Silence::Unreachable(e),
         })?;
-        exchange(stream, request).await.map_err(Silence::Lost)
+        let exchange = exchange(stream, request);
+        if !matches!(request, Request::Hello | Request::Observe) {
+            return exchange.await.map_err(Silence::Lost);
+        }
+        // These are answered at once, or not at all.
+        let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", ANSWER.as_secs()));
+        match tokio::time::timeout(ANSWER, exchange).await {
+            Ok(reply) => reply.map_err(Silence::Lost),
+            Err(_) => Err(Silence::Unreachable(late())),
+        }
     }
 
     /// Starts a supervisor and waits until it answers.
@@ -135,6 +164,10 @@ impl Client {
             .arg("--directory")
             .arg(&self.identity.root)
             .current_dir(&self.identity.root)
+            .env(mark::PROJECT, self.identity.project.as_str())
+            .env(mark::ROOT, &self.identity.root)
+            .env(mark::REPLICA, mark::SUPERVISOR)
+            .env(mark::RUN, mark::SUPERVISOR)
             .stdin(Stdio::null())
             .stdout(log.try_clone().map_err(io_error)?)
             .stderr(log)
@@ -170,9 +203,13 @@ enum Silence {
 
 /// The failure that says that a project of the same name runs from another folder.
 pub fn name_taken(identity: &Identity, other: &str) -> Failure {
-    Failure::failed(format!("a project named {} already runs from {other}", identity.project))
-        .because(format!("this one is {}", identity.root.display()))
-        .hint(format!("end that one (`scalectl -C {other} down`), or give this one another name (`-p NAME`)"))
+    let failure = Failure::failed(format!("a project named {} already runs from {other}", identity.project))
+        .because(format!("this one is {}", identity.root.display()));
+    if Path::new(other).exists() {
+        failure.hint(format!("end that one (`scalectl -C {other} down`), or give this one another name (`-p NAME`)"))
+    } else {
+        failure.because(format!("{other} is not there any more")).hint("`scalectl down` here ends what runs from it")
+    }
 }
 
 async fn exchange(stream: UnixStream, request: &Request) -> io::Result<Reply> {

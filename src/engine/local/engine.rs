@@ -70,6 +70,19 @@ impl Local {
         })
     }
 
+    /// The engine for `down`: as [`Local::bare`], and it also ends what belongs to another version of scalectl, or to a
+    /// folder of this project's name that is gone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Local::bare`].
+    pub fn to_end(identity: Identity, drain: Option<Duration>) -> Result<Self, Failure> {
+        let mut local = Self::bare(identity)?;
+        local.client = local.client.lenient();
+        local.drain = drain.unwrap_or(local.drain);
+        Ok(local)
+    }
+
     /// The engine for a stack, and what should run.
     ///
     /// # Errors
@@ -94,7 +107,7 @@ impl Local {
             environments: sources.environments,
             sources: sources.hashes,
             digest_key,
-            base: spec::base_variables(std::env::vars()),
+            base: spec::base_variables(text_variables()),
         };
         local.recipes = sources.recipes;
         local.specs = spec::specs(&input)?;
@@ -256,12 +269,17 @@ impl Local {
     }
 
     /// Removes what a supervisor that is gone may have left in the run-time folder.
-    fn forget(&self) {
+    pub fn forget(&self) {
         // What is not there needs no removal.
         let _ = fs::remove_file(self.places.socket());
         let _ = fs::remove_file(self.places.supervisor_lock());
         let _ = fs::remove_dir_all(self.places.all_secrets());
     }
+}
+
+/// The command's environment, as far as it is text.
+fn text_variables() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }
 
 /// The progress of an installation, in a line.
@@ -288,8 +306,13 @@ impl Engine for Local {
             }
         } else {
             let leftovers = Leftovers::find(&self.identity, None);
-            if let Some(root) = &leftovers.foreign_root {
+            if let Some(root) = leftovers.foreign_root.as_ref().filter(|root| std::path::Path::new(root).exists()) {
                 return Err(name_taken(&self.identity, root));
+            }
+            if let Some((pid, folder)) = leftovers.elsewhere(&self.places.socket()) {
+                return Err(Failure::failed(format!("{} runs, but not for this session", self.identity.project))
+                    .because(format!("its supervisor (pid {pid}) was started with XDG_RUNTIME_DIR={folder}"))
+                    .hint(format!("run the command with XDG_RUNTIME_DIR={folder}")));
             }
             observed.leftovers = leftovers.count();
         }
@@ -322,7 +345,7 @@ impl Engine for Local {
                 let request = Request::StartBalancer { id: balancer.clone(), service, port: *port };
                 self.client.tell(&request).await.map(drop)
             }
-            Action::StopBalancer { balancer } => {
+            Action::StopBalancer { balancer, .. } => {
                 let request = Request::StopBalancer { id: balancer.clone(), patience: self.drain };
                 self.drain(&request, &balancer.to_string(), note).await
             }

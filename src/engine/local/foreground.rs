@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::os::unix::process::ExitStatusExt;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::engine::Local;
@@ -29,7 +31,9 @@ impl Local {
         let mut process = self.process(name).cloned().ok_or_else(|| Failure::usage(format!("there is no `{name}`")))?;
         process.command = command.unwrap_or(process.command);
         let title = format!("run-{}", std::process::id());
-        let failed = |e: std::io::Error| Failure::failed(format!("cannot run `{}`: {e}", process.command.join(" ")));
+        let failed = |e: std::io::Error| {
+            Failure::failed(format!("cannot run `{}`: {e}", process.command.first().map_or("", String::as_str)))
+        };
         let secrets = secret_variables(&process, &title, self.places()).map_err(failed)?;
         let Some((program, arguments)) = process.command.split_first() else {
             return Err(Failure::usage("the command is empty"));
@@ -49,10 +53,12 @@ impl Local {
             .map_err(failed)?;
         // The signal goes to the whole terminal: the process ends by it, and this command with the process.
         let mut interrupts = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminations = signal(SignalKind::terminate()).map_err(failed)?;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status,
                 _ = interrupts.recv() => {}
+                _ = terminations.recv() => pass_on(&child, Signal::SIGTERM),
             }
         };
         // The files are of use to this process alone.
@@ -62,5 +68,13 @@ impl Local {
             (Some(code), _) => u8::try_from(code).unwrap_or(1),
             (None, signal) => 128 + u8::try_from(signal.unwrap_or(0)).unwrap_or(0),
         })
+    }
+}
+
+/// Sends a signal that this command got to the process it runs.
+fn pass_on(child: &tokio::process::Child, signal: Signal) {
+    if let Some(pid) = child.id() {
+        // It may have ended in between.
+        let _ = kill(Pid::from_raw(pid.cast_signed()), signal);
     }
 }

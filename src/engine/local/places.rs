@@ -100,15 +100,25 @@ impl Places {
     /// When it cannot be read or written.
     pub fn digest_key(&self) -> io::Result<[u8; 32]> {
         let path = self.state().join("digest.key");
-        if let Ok(bytes) = fs::read(&path)
-            && let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice())
-        {
-            return Ok(key);
+        loop {
+            if let Ok(bytes) = fs::read(&path)
+                && let Ok(key) = <[u8; 32]>::try_from(bytes.as_slice())
+            {
+                return Ok(key);
+            }
+            make_state_folder(&self.state())?;
+            let mut file = private_file(&self.state())?;
+            io::Write::write_all(&mut file, &rand::random::<[u8; 32]>())?;
+            // Of two commands that make it at once, the first one's is everybody's; a damaged one is replaced.
+            match file.persist_noclobber(&path) {
+                Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => {
+                    if fs::metadata(&path)?.len() != 32 {
+                        fs::remove_file(&path)?;
+                    }
+                }
+                other => drop(other.map_err(|e| e.error)?),
+            }
         }
-        make_state_folder(&self.state())?;
-        let key: [u8; 32] = rand::random();
-        write_private(&path, &key)?;
-        Ok(key)
     }
 }
 
@@ -135,12 +145,17 @@ fn runtime_folder() -> io::Result<PathBuf> {
 ///
 /// When the folder cannot be written.
 pub fn make_state_folder(state: &Path) -> io::Result<()> {
-    fs::create_dir_all(state)?;
+    // Logs and data are their user's alone.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(state)?;
     let ignore = state.join(".gitignore");
     if !ignore.exists() {
         fs::write(ignore, "*\n")?;
     }
     Ok(())
+}
+
+fn private_file(folder: &Path) -> io::Result<tempfile::NamedTempFile> {
+    tempfile::Builder::new().prefix(".scalectl-").permissions(fs::Permissions::from_mode(0o600)).tempfile_in(folder)
 }
 
 /// Writes a file that only its user reads, so that it is there whole or not at all.
@@ -150,10 +165,7 @@ pub fn make_state_folder(state: &Path) -> io::Result<()> {
 /// When the folder cannot be written.
 pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new()
-        .prefix(".scalectl-")
-        .permissions(fs::Permissions::from_mode(0o600))
-        .tempfile_in(folder)?;
+    let mut file = private_file(folder)?;
     io::Write::write_all(&mut file, bytes)?;
     file.persist(path).map_err(|e| e.error)?;
     Ok(())

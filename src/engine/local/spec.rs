@@ -55,7 +55,7 @@ pub struct Specs {
 ///
 /// When a service cannot run as a process.
 pub fn specs(input: &Input<'_>) -> Result<Specs, Failure> {
-    let mut specs = Specs { balancers: balancers(input.stack), ..Specs::default() };
+    let mut specs = Specs { balancers: balancers(input.stack)?, ..Specs::default() };
     for (name, backing) in &input.backing {
         substitute(name, backing, input.places, &mut specs);
     }
@@ -91,18 +91,33 @@ impl Specs {
 
 /// The stack's own balancer, and one for each service that others use: an address that does not change with its
 /// replicas.
-fn balancers(stack: &Stack) -> Vec<DesiredBalancer> {
+///
+/// # Errors
+///
+/// When two of them would have the same port.
+fn balancers(stack: &Stack) -> Result<Vec<DesiredBalancer>, Failure> {
     let front = stack.balancer.iter().map(|b| DesiredBalancer {
         id: BalancerId::Front,
         service: b.service.clone(),
         port: b.port.0,
     });
     let used = stack.services.iter().filter(|(name, _)| stack.services.values().any(|s| s.uses.contains(name)));
-    let inner = used.filter_map(|(name, service)| {
-        let port = service.port?.0;
-        Some(DesiredBalancer { id: BalancerId::Service(name.clone()), service: name.clone(), port })
-    });
-    front.chain(inner).collect()
+    let mut all: Vec<DesiredBalancer> = front.collect();
+    for (name, service) in used {
+        let Some(port) = service.port.map(|port| port.0) else { continue };
+        match all.iter().find(|other| other.port == port) {
+            // The stack's own balancer is an address of this service as well.
+            Some(other) if &other.service == name => {}
+            Some(_) => {
+                let what = format!(
+                    "services.{name}.port: {port} is also the balancer's, and other services reach {name} on it"
+                );
+                return Err(Failure::usage(what).hint("give one of them another port"));
+            }
+            None => all.push(DesiredBalancer { id: BalancerId::Service(name.clone()), service: name.clone(), port }),
+        }
+    }
+    Ok(all)
 }
 
 /// What stands in for a backing service.

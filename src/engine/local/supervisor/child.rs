@@ -1,5 +1,6 @@
 //! Starting a process with what it needs to know, and ending it with all that it started.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
 use std::path::Path;
@@ -45,7 +46,7 @@ impl Badge<'_> {
     }
 }
 
-/// A free loopback port for a replica.
+/// A free loopback port for a replica, none of those that other replicas were given.
 ///
 /// Nothing holds it until the replica opens it; one that loses it to another process ends, and is restarted with
 /// another.
@@ -53,11 +54,12 @@ impl Badge<'_> {
 /// # Errors
 ///
 /// When there is no free one.
-pub fn free_port() -> io::Result<SocketAddr> {
+pub fn free_port(taken: &BTreeSet<u16>) -> io::Result<SocketAddr> {
     let count = PORTS.end - PORTS.start;
     let begin = rand::random::<u16>() % count;
     (0..count)
         .map(|n| PORTS.start + (begin + n) % count)
+        .filter(|port| !taken.contains(port))
         .map(|port| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
         .find(|address| TcpListener::bind(address).is_ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "every port from 20000 to 31999 is in use"))

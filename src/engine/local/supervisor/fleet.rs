@@ -1,6 +1,7 @@
 //! The processes and balancers of one project, and what can be asked of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::time::timeout;
 use super::super::balancer::{self, Balancer};
 use super::super::places::Places;
 use super::super::protocol::{Process, Reply, Request};
+use super::child;
 use super::job::{self, Run};
 use super::journal;
 use super::replica::{Order, Replica, Status};
@@ -40,6 +42,8 @@ struct State {
     replicas: BTreeMap<ReplicaId, Replica>,
     balancers: BTreeMap<BalancerId, Front>,
     running: BTreeMap<Name, Run>,
+    /// Ports that replicas were given; they may not listen on them yet.
+    ports: BTreeSet<u16>,
     /// Digests of the jobs that ended well.
     done: BTreeMap<Name, String>,
 }
@@ -108,6 +112,23 @@ impl Fleet {
                 Reply::Done
             }
         }
+    }
+
+    /// A free port, for one replica alone until it is given back.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub fn take_port(&self) -> io::Result<SocketAddr> {
+        let mut state = self.state();
+        let address = child::free_port(&state.ports)?;
+        state.ports.insert(address.port());
+        Ok(address)
+    }
+
+    /// Gives a port back.
+    pub fn return_port(&self, address: SocketAddr) {
+        self.state().ports.remove(&address.port());
     }
 
     fn observe(&self) -> Observed {
@@ -220,7 +241,7 @@ impl Fleet {
         };
         let path = self.places.replica_log(id);
         let mut evidence = vec![format!("last lines of {}:", path.display())];
-        let lines = journal::tail(&path, EVIDENCE);
+        let lines = journal::tail_from(&path, status.log_from, EVIDENCE);
         if lines.is_empty() {
             evidence.push("  (it wrote nothing)".to_owned());
         }
@@ -315,6 +336,11 @@ impl Fleet {
     }
 
     async fn run_job(self: &Arc<Self>, name: Name, digest: String, process: Process) -> Reply {
+        // One of another version that an interrupted command left running must not work on the data beside this one.
+        let other = self.state().running.get(&name).filter(|run| run.digest != digest).cloned();
+        if let Some(other) = other {
+            other.cancel().await;
+        }
         let run = {
             let mut state = self.state();
             let running = state.running.get(&name).filter(|run| run.digest == digest && run.ended().is_none());

@@ -64,7 +64,9 @@ pub fn tail_from(path: &Path, from: u64, lines: usize) -> Vec<String> {
     const LINE: u64 = 4096;
     let Ok(mut file) = File::open(path) else { return Vec::new() };
     let length = file.metadata().map_or(0, |m| m.len());
-    let begin = length.saturating_sub(lines as u64 * LINE).max(from.min(length));
+    // A log that is shorter than where it began has been rotated since.
+    let from = if from > length { 0 } else { from };
+    let begin = length.saturating_sub(lines as u64 * LINE).max(from);
     if file.seek(SeekFrom::Start(begin)).is_err() {
         return Vec::new();
     }

@@ -41,6 +41,7 @@ use fleet::Fleet;
 pub fn supervise(identity: Identity) -> Result<(), Failure> {
     // A session of its own: neither Ctrl-C nor a closed terminal reaches it. It fails where the process leads one already.
     let _ = nix::unistd::setsid();
+    raise_file_limit();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(threads)
@@ -64,17 +65,28 @@ async fn run(identity: Identity) -> Result<(), Failure> {
     let _ = std::fs::remove_file(places.socket());
     let listener = UnixListener::bind(places.socket())
         .map_err(|e| Failure::failed(format!("cannot listen on {}: {e}", places.socket().display())))?;
-    let fleet = Arc::new(Fleet::new(identity, places.clone(), run));
+    let fleet = Arc::new(Fleet::new(identity.clone(), places.clone(), run));
     let mut terminate = signal(SignalKind::terminate()).map_err(|e| Failure::failed(e.to_string()))?;
     tokio::select! {
         () = serve::serve(listener, fleet.clone()) => {}
         () = fleet.ended() => {}
         _ = terminate.recv() => fleet.shutdown().await,
     }
+    // What its replicas started in sessions of their own is theirs too.
+    Leftovers::find(&identity, None).end().await;
     let _ = std::fs::remove_file(places.socket());
     let _ = std::fs::remove_dir_all(places.all_secrets());
     let _ = std::fs::remove_file(places.supervisor_lock());
     Ok(())
+}
+
+/// Raises the soft limit of open files to the hard one: every request through a balancer needs two.
+fn raise_file_limit() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // With the lower limit it works as well, for fewer clients.
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
 }
 
 /// Makes this process the project's only supervisor, for as long as it lives.

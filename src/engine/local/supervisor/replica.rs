@@ -143,8 +143,7 @@ impl Life {
             let begin = Instant::now();
             match self.once().await {
                 End::Order(Order::Retire) => break,
-                End::Order(Order::Resume) => pause = PAUSE,
-                End::Order(Order::Stop) => {
+                End::Order(Order::Resume | Order::Stop) => {
                     if self.stopped().await == Order::Retire {
                         break;
                     }
@@ -162,12 +161,13 @@ impl Life {
                         s.exited = Some(exited);
                         s.crashes += 1;
                     });
-                    match self.rest(pause).await {
+                    let order = self.rest(pause).await;
+                    pause = if order.is_some() { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
+                    match order {
                         Some(Order::Retire) => break,
                         Some(Order::Stop) if self.stopped().await == Order::Retire => break,
                         _ => {}
                     }
-                    pause = (pause * 2).min(PAUSE_MAX);
                     self.change(|s| s.restarts += 1);
                 }
             }
@@ -216,11 +216,19 @@ impl Life {
 
     /// One process, from its start to its end.
     async fn once(&mut self) -> End {
+        let mut given = None;
+        let end = self.process(&mut given).await;
+        given.into_iter().for_each(|address| self.fleet.return_port(address));
+        end
+    }
+
+    async fn process(&mut self, given: &mut Option<SocketAddr>) -> End {
         let log = self.fleet.places().replica_log(&self.id);
         let log_from = std::fs::metadata(&log).map_or(0, |m| m.len());
         let name = self.id.to_string();
         let started = (|| {
-            let address = if self.process.listens { Some(child::free_port()?) } else { None };
+            let address = if self.process.listens { Some(self.fleet.take_port()?) } else { None };
+            *given = address;
             let badge = Badge {
                 identity: self.fleet.identity(),
                 run: self.fleet.run(),
