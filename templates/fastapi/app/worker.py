@@ -10,14 +10,13 @@ import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 
-from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from app import health, mailer, metrics, outbox, problems
 from app.broker import Consumer, Relay
-from app.db import Database
+from app.db import Database, DatabaseError, open_database
 from app.health import Health
 from app.logging import configure
 from app.middleware import RequestMiddleware
@@ -73,7 +72,7 @@ class OutboxConsumer:
             return 0
         try:
             await self._handle(rows)
-        except DBAPIError:
+        except DatabaseError:
             raise
         except Exception:  # noqa: BLE001  # one of them is to blame: find it
             for row in rows:
@@ -91,7 +90,7 @@ class OutboxConsumer:
     async def _handle_alone(self, row: OutboxMessage) -> None:
         try:
             await self._handle([row])
-        except DBAPIError:
+        except DatabaseError:
             raise
         except Exception as error:
             logger.exception("message failed", extra={"message_id": row.message_id})
@@ -126,7 +125,7 @@ async def _housekeeping(database: Database) -> None:
 
 
 def create_app(settings: Settings) -> Starlette:
-    database = Database(
+    database = open_database(
         settings.database_url, pool_size=settings.db_pool_size, application=settings.instance
     )
     consumer: Consumer | OutboxConsumer
