@@ -53,5 +53,5 @@ def configure(level: str, *, service: str, instance: str) -> None:
     # Their information is ours already (access log) or noise (one line per reconnect attempt).
     for name in ("uvicorn.error", "alembic.runtime.plugins", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("aio_pika", "aiormq", "aiosqlite"):
+    for name in ("aio_pika", "aiormq"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
