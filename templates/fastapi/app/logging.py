@@ -58,7 +58,7 @@ def configure(level: str, *, service: str, instance: str) -> None:
     """Send every logger of the process, the libraries' included, through one JSON handler."""
     # What no line shows need not be found out for each (the standard library's own advice:
     # https://docs.python.org/3/howto/logging.html#optimization).
-    logging._srcfile = None  # type: ignore[attr-defined]  # noqa: SLF001
+    logging._srcfile = None  # noqa: SLF001
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(service, instance))
