@@ -59,13 +59,18 @@ class Database(ABC):
     async def close(self) -> None: ...
 
 
-def open_database(url: str, *, pool_size: int = 10, application: str = "app") -> Database:
-    """The database behind a URL; it connects on first use. Raises ValueError."""
+def open_database(
+    url: str, *, pool_size: int = 10, application: str = "app", keeps_house: bool = False
+) -> Database:
+    """The database behind a URL; it connects on first use. Raises ValueError.
+
+    A process that `keeps_house` does what SQLite would otherwise make some request wait for.
+    """
     scheme = url.partition("://")[0].partition("+")[0]
     if scheme == "sqlite":
         from app.sqlite import SqliteDatabase  # noqa: PLC0415  # only what the URL asks for
 
-        return SqliteDatabase(sqlite_path(url))
+        return SqliteDatabase(sqlite_path(url), keeps_house=keeps_house)
     if scheme in {"postgres", "postgresql"}:
         from app.postgres import PostgresDatabase  # noqa: PLC0415
 

@@ -8,6 +8,7 @@ most runs have nothing to do, so the revision is compared first with a bare driv
 """
 
 import asyncio
+import gc
 import logging
 import re
 import sqlite3
@@ -36,6 +37,7 @@ DATABASE_PATIENCE = 60.0
 
 
 def main() -> int:
+    gc.disable()  # Over before there is garbage worth collecting.
     try:
         settings = Settings.load()
     except SettingsError as error:

@@ -27,18 +27,19 @@ READ_PATIENCE = 1.0
 RETRY_SECONDS = (0.0005, 0.008)
 """Between two attempts to begin a write: at first about as long as a transaction takes."""
 MMAP_BYTES = 256 * 1024 * 1024
-CHECKPOINT_PAGES = 20_000
-"""80 MB of log after which any process moves it into the database; the worker does so earlier."""
+CHECKPOINT_PAGES, LATE_CHECKPOINT_PAGES = 1000, 20_000
+"""Length of the write-ahead log (4 and 80 MB) at which a commit also moves it into the database
+and waits for the disk. The worker does so early; the API only where no worker does."""
 
 
 class SqliteDatabase(Database):
     """One connection for reading and one for writing; the writers of a process queue fairly."""
 
-    def __init__(self, path: Path, *, checkpoint_pages: int = CHECKPOINT_PAGES) -> None:
+    def __init__(self, path: Path, *, keeps_house: bool = False) -> None:
         super().__init__()
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
-        self.checkpoint_pages = checkpoint_pages
+        self._checkpoint_pages = CHECKPOINT_PAGES if keeps_house else LATE_CHECKPOINT_PAGES
         self._reader: _SqliteSession | None = None
         self._writer: _SqliteSession | None = None
         self._writing = asyncio.Lock()
@@ -85,7 +86,7 @@ class SqliteDatabase(Database):
             # back the last ones (never corrupt the file). FULL would cost an fsync per request.
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {self.checkpoint_pages}")
+            connection.execute(f"PRAGMA wal_autocheckpoint = {self._checkpoint_pages}")
         return _SqliteSession(connection)
 
 
