@@ -8,9 +8,11 @@ Layout
 
 `settings`     the environment, parsed once       `server`      HTTP server, shutdown order
 `middleware`   what happens to every request      `problems`    errors as RFC 9457 documents
+`shortcut`     the most frequent request, out of memory
 `routes/`      HTTP in, HTTP out                  `schemas`     what crosses the wire
 `users`, `posts`  the domain: what a request does to the database
-`models`, `db` tables; engines and transactions   `passwords`   hashing off the event loop
+`models`, `db` rows; what a database can do       `passwords`   hashing off the event loop
+`sqlite`, `postgres`  the two databases
 `cache`        read-through, single flight        `stores`      where cached entries live
 `breaker`      stops asking a store that is down
 `outbox`       messages written with the data     `broker`      relay and consumer over AMQP

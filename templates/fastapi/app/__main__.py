@@ -25,12 +25,14 @@ def main() -> int:
     from app.main import create_app  # noqa: PLC0415
     from app.middleware import RequestMiddleware  # noqa: PLC0415
     from app.server import serve  # noqa: PLC0415
+    from app.shortcut import Shortcut  # noqa: PLC0415
 
     app = create_app(settings)
     gc.freeze()
     gc.enable()
     health = app.state.health
-    wrapped = RequestMiddleware(app, health=health, max_concurrency=settings.max_concurrency)
+    shortcut = Shortcut(app, cache=app.state.services.cache)
+    wrapped = RequestMiddleware(shortcut, health=health, max_concurrency=settings.max_concurrency)
     serve(wrapped, settings, health)
     return 0
 

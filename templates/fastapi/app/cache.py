@@ -31,6 +31,10 @@ BETA = 1.0
 NEGATIVE_TTL_SECONDS = 30.0
 JITTER = 0.1
 
+_HITS, _NEGATIVE_HITS, _MISSES, _BYPASSES = (
+    metrics.CACHE_REQUESTS.labels(outcome) for outcome in ("hit", "negative_hit", "miss", "bypass")
+)
+
 
 class Overloaded(Exception):
     """More work than can be taken on now; worth trying again in a moment."""
@@ -51,20 +55,28 @@ class Cache:
         self._fallback = fallback or Fallback()
         self._flights: dict[int, _Flight] = {}
 
+    def peek(self, key: int) -> bytes | None:
+        """The value if it can be had without waiting and needs no refresh; else ask `get`."""
+        entry = self._store.peek(key)
+        if entry is None or entry.value is None or is_due_early(entry, time.time()):
+            return None
+        _HITS.inc()
+        return entry.value
+
     async def get(self, key: int, load: Load) -> bytes | None:
         """The value behind `key`, through `load` if need be. Raises Overloaded."""
         try:
             entry = await self._store.get(key)
         except StoreUnavailable:
-            metrics.CACHE_REQUESTS.labels("bypass").inc()
+            _BYPASSES.inc()
             return await self._share(key, load, self._load_directly)
         now = time.time()
         if entry is None or entry.expires_at <= now:
-            metrics.CACHE_REQUESTS.labels("miss").inc()
+            _MISSES.inc()
             return await self._share(key, load, self._load_and_keep)
         if is_due_early(entry, now):
             self._start(key, load, self._load_and_keep)
-        metrics.CACHE_REQUESTS.labels("hit" if entry.value is not None else "negative_hit").inc()
+        (_HITS if entry.value is not None else _NEGATIVE_HITS).inc()
         return entry.value
 
     async def created(self, key: int, value: bytes) -> None:

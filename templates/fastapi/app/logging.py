@@ -5,6 +5,7 @@ import logging
 import sys
 import time
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any
 
 REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
@@ -12,6 +13,9 @@ REQUEST_ID: ContextVar[str | None] = ContextVar("request_id", default=None)
 
 _LEVELS = {"WARNING": "warn", "CRITICAL": "error"}
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+# Made once: `json.dumps` with any option makes an encoder at every call.
+_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 class JsonFormatter(logging.Formatter):
@@ -25,7 +29,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": _timestamp(record.created),
-            "level": _LEVELS.get(record.levelname, record.levelname.lower()),
+            "level": _LEVELS.get(record.levelname) or record.levelname.lower(),
             "message": record.getMessage(),
             "service": self._service,
             "instance": self._instance,
@@ -33,25 +37,34 @@ class JsonFormatter(logging.Formatter):
         }
         if request_id := REQUEST_ID.get():
             line["request_id"] = request_id
-        line.update((k, v) for k, v in vars(record).items() if k not in _STANDARD)
+        line.update([item for item in vars(record).items() if item[0] not in _STANDARD])
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return _encode(line)
 
 
 def _timestamp(seconds: float) -> str:
     """ISO 8601 in UTC with microseconds, so that lines of many replicas merge in order."""
     whole, micros = divmod(round(seconds * 1_000_000), 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micros:06d}Z"
+    return f"{_second(whole)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=2)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def configure(level: str, *, service: str, instance: str) -> None:
     """Send every logger of the process, the libraries' included, through one JSON handler."""
+    # What no line shows need not be found out for each (the standard library's own advice:
+    # https://docs.python.org/3/howto/logging.html#optimization).
+    logging._srcfile = None  # noqa: SLF001
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonFormatter(service, instance))
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     # Their information is ours already (access log) or noise (one line per reconnect attempt).
     for name in ("uvicorn.error", "alembic.runtime.plugins", "alembic.runtime.migration"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("aio_pika", "aiormq", "aiosqlite"):
+    for name in ("aio_pika", "aiormq"):
         logging.getLogger(name).setLevel(logging.CRITICAL)

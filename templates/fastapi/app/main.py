@@ -6,8 +6,6 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,7 +13,7 @@ from starlette.responses import Response
 from app import __version__, health, problems
 from app.broker import Relay
 from app.cache import Cache, Overloaded
-from app.db import Database
+from app.db import DatabaseError, open_database, sqlite_path
 from app.health import Health
 from app.routes import posts, root, users
 from app.services import Services
@@ -26,13 +24,13 @@ from app.users import EmailTaken, UserNotFound
 
 def create_app(settings: Settings) -> FastAPI:
     """An application that owns its connections: they open on first use and close at its end."""
-    database = Database(
+    database = open_database(
         settings.database_url, pool_size=settings.db_pool_size, application=settings.instance
     )
     services = Services(
         settings=settings,
         database=database,
-        cache=Cache(_store(settings, database), ttl=settings.cache_ttl_seconds),
+        cache=Cache(_store(settings), ttl=settings.cache_ttl_seconds),
         relay=(
             Relay(settings.amqp_url, database, name=settings.instance)
             if settings.amqp_url
@@ -71,11 +69,11 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-def _store(settings: Settings, database: Database) -> Store:
+def _store(settings: Settings) -> Store:
     if settings.redis_url:
         return RedisStore.connect(settings.redis_url, prefix=settings.scalectl_project)
-    if database.is_sqlite:
-        return MemoryStore(database.sqlite_path)
+    if settings.database_url.startswith("sqlite"):
+        return MemoryStore(sqlite_path(settings.database_url))
     return NoStore()
 
 
@@ -101,7 +99,7 @@ def _add_exception_handlers(app: FastAPI) -> None:
     app.add_exception_handler(EmailTaken, email_taken)
     app.add_exception_handler(UserNotFound, user_not_found)
     app.add_exception_handler(Overloaded, overloaded)
-    for unavailable in (DBAPIError, PoolTimeout, OSError):
+    for unavailable in (DatabaseError, OSError):
         app.add_exception_handler(unavailable, database_error)
     app.add_exception_handler(Exception, problems.server_error)
 

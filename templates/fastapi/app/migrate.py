@@ -8,6 +8,7 @@ most runs have nothing to do, so the revision is compared first with a bare driv
 """
 
 import asyncio
+import gc
 import logging
 import re
 import sqlite3
@@ -17,11 +18,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from app.db import sqlite_path
 from app.logging import configure
 from app.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import URL, Connection
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +37,7 @@ DATABASE_PATIENCE = 60.0
 
 
 def main() -> int:
+    gc.disable()  # Over before there is garbage worth collecting.
     try:
         settings = Settings.load()
     except SettingsError as error:
@@ -76,13 +79,8 @@ def head_revision(folder: Path = MIGRATIONS / "versions") -> str:
 def current_revision(database_url: str) -> str | None:
     """The revision that the database is at, or None for an empty one."""
     if database_url.startswith("sqlite"):
-        return _current_sqlite(_sqlite_path(database_url))
+        return _current_sqlite(sqlite_path(database_url))
     return asyncio.run(_current_postgres(database_url))
-
-
-def _sqlite_path(database_url: str) -> Path:
-    # The same rule as SQLAlchemy's, without its import: sqlite:///relative, sqlite:////absolute.
-    return Path(database_url.partition(":///")[2].partition("?")[0])
 
 
 def _current_sqlite(path: Path) -> str | None:
@@ -103,8 +101,9 @@ def _current_sqlite(path: Path) -> str | None:
 async def _current_postgres(database_url: str) -> str | None:
     import asyncpg  # noqa: PLC0415  # a driver is imported when its URL asks for it
 
-    url = "postgresql://" + database_url.partition("://")[2]
-    connection = await asyncpg.connect(url, timeout=5)
+    from app.postgres import split_url  # noqa: PLC0415
+
+    connection = await asyncpg.connect(split_url(database_url)[0], timeout=5)
     try:
         revision = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
@@ -117,7 +116,7 @@ async def _current_postgres(database_url: str) -> str | None:
 def with_connection(database_url: str, work: "Callable[[Connection], None]") -> None:
     """Call `work` in a transaction that holds the migration lock."""
     if database_url.startswith("sqlite"):
-        path = _sqlite_path(database_url)
+        path = sqlite_path(database_url)
         path.parent.mkdir(parents=True, exist_ok=True)
         _with_sqlite(path, work)
     else:
@@ -147,9 +146,7 @@ async def _with_postgres(database_url: str, work: "Callable[[Connection], None]"
     from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
     from sqlalchemy.pool import NullPool  # noqa: PLC0415
 
-    from app.db import parse_url  # noqa: PLC0415
-
-    engine = create_async_engine(parse_url(database_url), poolclass=NullPool)
+    engine = create_async_engine(asyncpg_url(database_url), poolclass=NullPool)
     async with engine.begin() as connection:
         await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
         # A change that waits for a table's lock makes every query behind it wait as well:
@@ -157,6 +154,17 @@ async def _with_postgres(database_url: str, work: "Callable[[Connection], None]"
         await connection.execute(text("SET LOCAL lock_timeout = '10s'"))
         await connection.run_sync(work)
     await engine.dispose()
+
+
+def asyncpg_url(database_url: str) -> "URL":
+    """A PostgreSQL URL as SQLAlchemy spells it."""
+    from sqlalchemy import make_url  # noqa: PLC0415
+
+    url = make_url(database_url).set(drivername="postgresql+asyncpg")
+    # libpq's word, which hosting providers put in their URLs; asyncpg calls it `ssl`.
+    tls = {"ssl": url.query["sslmode"]} if "sslmode" in url.query else {}
+    # A migration uses each statement once, so how many to keep prepared is of no interest.
+    return url.update_query_dict(tls).difference_update_query(["sslmode", "statement_cache_size"])
 
 
 def upgrade(connection: "Connection") -> None:

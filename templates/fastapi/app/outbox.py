@@ -14,11 +14,8 @@ from datetime import timedelta
 from typing import Self
 from uuid import uuid4
 
-from sqlalchemy import ColumnElement, delete, func, or_, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from app.db import Database
-from app.models import OutboxMessage, User, utc_now
+from app.db import Database, Session
+from app.models import OutboxMessage, User, instant, utc_now
 
 WELCOME_EMAIL = "welcome_email"
 
@@ -27,6 +24,35 @@ LEASE = timedelta(seconds=10)
 MAX_FAILURES = 10
 RETENTION = timedelta(days=7)
 """How long settled messages are kept, for people who ask what happened."""
+
+_INSERT = """
+INSERT INTO outbox (message_id, kind, user_id, payload, created_at, failures)
+VALUES ($1, $2, $3, $4, $5, 0)
+"""
+_PEEK = """
+SELECT 1 FROM outbox
+WHERE done_at IS NULL AND dead_at IS NULL AND (leased_until IS NULL OR leased_until < $1)
+LIMIT 1
+"""
+_CLAIM = """
+UPDATE outbox SET leased_until = $2 WHERE id IN (
+    SELECT id FROM outbox
+    WHERE done_at IS NULL AND dead_at IS NULL AND (leased_until IS NULL OR leased_until < $1)
+    ORDER BY id LIMIT $3 FOR UPDATE SKIP LOCKED
+) RETURNING id, message_id, kind, payload, failures
+"""
+_SETTLE = "UPDATE outbox SET done_at = $2 WHERE id = $1 AND done_at IS NULL"
+_FAIL = """
+UPDATE outbox SET failures = $2, last_error = $3, leased_until = $4, dead_at = $5 WHERE id = $1
+"""
+_RELEASE = """
+UPDATE outbox SET leased_until = NULL WHERE id = $1 AND done_at IS NULL AND dead_at IS NULL
+"""
+_PRUNE = "DELETE FROM outbox WHERE done_at < $1"
+_BACKLOG = """
+SELECT count(*), min(created_at), (SELECT count(*) FROM outbox WHERE dead_at IS NOT NULL)
+FROM outbox WHERE done_at IS NULL AND dead_at IS NULL
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,85 +90,49 @@ class Message:
         return message
 
 
-def add_welcome_email(session: AsyncSession, user: User) -> None:
-    row = OutboxMessage(kind=WELCOME_EMAIL, user_id=user.id)
-    row.message_id = str(uuid4())
-    row.payload = Message(
-        row.message_id, WELCOME_EMAIL, user.id, recipient=user.email, name=user.name
-    ).to_json()
-    session.add(row)
-
-
-def _open() -> ColumnElement[bool]:
-    return OutboxMessage.done_at.is_(None) & OutboxMessage.dead_at.is_(None)
-
-
-def _free() -> ColumnElement[bool]:
-    return or_(OutboxMessage.leased_until.is_(None), OutboxMessage.leased_until < utc_now())
+async def add_welcome_email(session: Session, user: User) -> None:
+    message_id = str(uuid4())
+    message = Message(message_id, WELCOME_EMAIL, user.id, recipient=user.email, name=user.name)
+    values = (message_id, WELCOME_EMAIL, user.id, message.to_json(), user.created_at)
+    await session.fetch(_INSERT, *values)
 
 
 async def claim(database: Database, limit: int) -> Sequence[OutboxMessage]:
     """Up to `limit` open messages, oldest first, leased to the caller."""
-    candidates = select(OutboxMessage.id).where(_open(), _free()).order_by(OutboxMessage.id)
     async with database.read() as session:
         # Looking costs no lock, and mostly there is nothing to do.
-        if await session.scalar(candidates.limit(1)) is None:
+        if not await session.fetch(_PEEK, utc_now()):
             return []
-    chosen = candidates.limit(limit).with_for_update(skip_locked=True)
     async with database.write() as session:
-        rows = await session.scalars(
-            update(OutboxMessage)
-            .where(OutboxMessage.id.in_(chosen.scalar_subquery()))
-            .values(leased_until=utc_now() + LEASE)
-            .returning(OutboxMessage),
-            execution_options={"synchronize_session": False},
-        )
-        return sorted(rows, key=lambda row: row.id)
+        now = utc_now()
+        rows = await session.fetch(_CLAIM, now, now + LEASE, limit)
+    return sorted(map(OutboxMessage.of, rows), key=lambda message: message.id)
 
 
-async def settle(session: AsyncSession, ids: Iterable[int]) -> None:
+async def settle(session: Session, ids: Iterable[int]) -> None:
     """Nothing more is to be done about these messages."""
-    await session.execute(
-        update(OutboxMessage)
-        .where(OutboxMessage.id.in_(ids), OutboxMessage.done_at.is_(None))
-        .values(done_at=utc_now()),
-        execution_options={"synchronize_session": False},
-    )
+    now = utc_now()
+    await session.run_many(_SETTLE, [(message, now) for message in ids])
 
 
-async def fail(session: AsyncSession, message: OutboxMessage, reason: str, *, poison: bool) -> None:
+async def fail(session: Session, message: OutboxMessage, reason: str, *, poison: bool) -> None:
     """Put a message off, or give it up when it can never work or has failed too often."""
+    now = utc_now()
     failures = message.failures + 1
-    dead = poison or failures >= MAX_FAILURES
-    await session.execute(
-        update(OutboxMessage)
-        .where(OutboxMessage.id == message.id)
-        .values(
-            failures=failures,
-            last_error=reason[:1000],
-            leased_until=utc_now() + timedelta(seconds=min(2**failures, 300)),
-            dead_at=utc_now() if dead else None,
-        ),
-        execution_options={"synchronize_session": False},
-    )
+    dead_at = now if poison or failures >= MAX_FAILURES else None
+    retry_at = now + timedelta(seconds=min(2**failures, 300))
+    await session.fetch(_FAIL, message.id, failures, reason[:1000], retry_at, dead_at)
 
 
 async def release(database: Database, ids: Iterable[int]) -> None:
     """Give leases back early, for another to go on at once."""
     async with database.write() as session:
-        await session.execute(
-            update(OutboxMessage)
-            .where(OutboxMessage.id.in_(ids), _open())
-            .values(leased_until=None),
-            execution_options={"synchronize_session": False},
-        )
+        await session.run_many(_RELEASE, [(message,) for message in ids])
 
 
 async def prune(database: Database) -> None:
     async with database.write() as session:
-        await session.execute(
-            delete(OutboxMessage).where(OutboxMessage.done_at < utc_now() - RETENTION)
-        )
+        await session.fetch(_PRUNE, utc_now() - RETENTION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +145,6 @@ class Backlog:
 
 async def backlog(database: Database) -> Backlog:
     async with database.read() as session:
-        count, oldest = (
-            await session.execute(
-                select(func.count(), func.min(OutboxMessage.created_at)).where(_open())
-            )
-        ).one()
-        dead = await session.scalar(select(func.count()).where(OutboxMessage.dead_at.is_not(None)))
-    age = (utc_now() - oldest).total_seconds() if oldest else 0.0
-    return Backlog(open=count, dead=dead or 0, oldest_seconds=max(age, 0.0))
+        ((count, oldest, dead),) = await session.fetch(_BACKLOG)
+    age = (utc_now() - instant(oldest)).total_seconds() if oldest else 0.0
+    return Backlog(open=count, dead=dead, oldest_seconds=max(age, 0.0))

@@ -2,32 +2,34 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
-
-from app.db import Database
-from app.models import Post, User
+from app import users
+from app.db import Database, ForeignKeyViolation
+from app.models import Post, utc_now
 from app.schemas import PostCreate
-from app.users import UserNotFound
+
+_INSERT = """
+INSERT INTO posts (user_id, title, body, created_at) VALUES ($1, $2, $3, $4)
+RETURNING id, user_id, title, body, created_at
+"""
+_PAGE = """
+SELECT id, user_id, title, body, created_at FROM posts
+WHERE user_id = $1 AND id > $2 ORDER BY id LIMIT $3
+"""
 
 
 async def create(database: Database, user_id: int, fields: PostCreate) -> Post:
-    post = Post(user_id=user_id, title=fields.title, body=fields.body)
     try:
         async with database.write() as session:
-            session.add(post)
-    except IntegrityError as error:
-        # The foreign key is the only constraint that a validated post can break.
-        raise UserNotFound from error
-    return post
+            values = (user_id, fields.title, fields.body, utc_now())
+            (row,) = await session.fetch(_INSERT, *values)
+    except ForeignKeyViolation as error:
+        raise users.UserNotFound from error
+    return Post.of(row)
 
 
 async def page(database: Database, user_id: int, *, limit: int, after: int) -> Sequence[Post]:
-    statement = (
-        select(Post).where(Post.user_id == user_id, Post.id > after).order_by(Post.id).limit(limit)
-    )
     async with database.read() as session:
-        posts = (await session.scalars(statement)).all()
-        if not posts and await session.get(User, user_id) is None:
-            raise UserNotFound
+        posts = [Post.of(row) for row in await session.fetch(_PAGE, user_id, after, limit)]
+        if not posts and await users.find(session, user_id) is None:
+            raise users.UserNotFound
         return posts

@@ -1,5 +1,6 @@
 """What crosses the wire. FastAPI derives validation and the OpenAPI document from it."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Generic, Self, TypeVar
 
@@ -12,6 +13,8 @@ from pydantic import (
     StringConstraints,
     model_validator,
 )
+
+from app.models import Post, User
 
 Item = TypeVar("Item")
 
@@ -102,6 +105,17 @@ class PostOut(Output):
 
 class UserWithPosts(UserOut):
     posts: list[PostOut]
+
+    @classmethod
+    def of(cls, user: User, posts: Sequence[Post]) -> Self:
+        return cls(
+            id=user.id,
+            name=user.name,
+            email=user.email,
+            created_at=user.created_at,
+            updated_at=user.updated_at,
+            posts=[PostOut.model_validate(post) for post in posts],
+        )
 
 
 class Page(BaseModel, Generic[Item]):

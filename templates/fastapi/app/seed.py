@@ -9,20 +9,16 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
-from typing import Any
 
-from sqlalchemy import insert, text
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from app.db import Database, insert_or_ignore
+from app.db import Database, Session, open_database, placeholders
 from app.logging import configure
-from app.models import Post, User, utc_now
+from app.models import utc_now
 from app.settings import Settings, SettingsError
 
 logger = logging.getLogger(__name__)
 
 CHUNK = 1000
-"""Rows per statement; three values each stay far below the parameters that a statement may have."""
+"""Rows per statement; four values each stay far below the parameters that a statement may have."""
 POSTS_PER_USER = 2
 
 _FIRST = ("Ada", "Alan", "Barbara", "Dennis", "Edsger", "Frances", "Grace", "Ken", "Leslie", "Tony")
@@ -39,65 +35,58 @@ _LAST = (
 )
 
 
-def _user(number: int) -> dict[str, Any]:
+_INSERT_POST = "INSERT INTO posts (user_id, title, body, created_at) VALUES ($1, $2, $3, $4)"
+# Lets PostgreSQL number new users from $1 + 1 on.
+_RESERVE_IDS = """
+SELECT setval(sequence, greatest($1, (SELECT last_value FROM users_id_seq)))
+FROM pg_get_serial_sequence('users', 'id') AS sequence
+"""
+
+
+def _user(number: int) -> tuple[object, ...]:
+    name = f"{_FIRST[number % len(_FIRST)]} {_LAST[number % len(_LAST)]}"
     now = utc_now()
-    return {
-        "id": number,
-        "name": f"{_FIRST[number % len(_FIRST)]} {_LAST[number % len(_LAST)]}",
-        "email": f"seed-{number}@example.com",
-        "created_at": now,
-        "updated_at": now,
-    }
+    return number, name, f"seed-{number}@example.com", now, now
 
 
-def _posts(user_id: int) -> Iterator[dict[str, Any]]:
+def _posts(user_id: int) -> Iterator[tuple[object, ...]]:
     for number in range(1, POSTS_PER_USER + 1):
-        yield {
-            "user_id": user_id,
-            "title": f"Post {number} of user {user_id}",
-            "body": "An example.",
-            "created_at": utc_now(),
-        }
+        yield user_id, f"Post {number} of user {user_id}", "An example.", utc_now()
 
 
-async def seed(database: Database, users: int) -> int:
+async def seed(database: Database, users: int, *, reserve_ids: bool) -> int:
     """Make sure that users 1 to `users` exist; how many were missing."""
-    if not database.is_sqlite:
-        await _reserve_ids(database, users)
+    if reserve_ids:
+        async with database.write() as session:
+            await session.fetch(_RESERVE_IDS, users)
     added = 0
     for first in range(1, users + 1, CHUNK):
         numbers = range(first, min(first + CHUNK, users + 1))
         # A transaction per chunk: replicas that serve meanwhile get their turn at writing.
         async with database.write() as session:
             new = await _insert_missing(session, [_user(number) for number in numbers])
-            if new:
-                await session.execute(insert(Post), [post for i in new for post in _posts(i)])
+            await session.run_many(_INSERT_POST, [post for i in new for post in _posts(i)])
         added += len(new)
     return added
 
 
-async def _insert_missing(session: AsyncSession, rows: list[dict[str, Any]]) -> list[int]:
-    statement = insert_or_ignore(session, User).values(rows).returning(User.id)
-    return list((await session.scalars(statement)).all())
-
-
-async def _reserve_ids(database: Database, users: int) -> None:
-    """Let PostgreSQL number new users from `users` + 1 on (SQLite does so by itself)."""
-    async with database.write() as session:
-        await session.execute(
-            text(
-                "SELECT setval(sequence, greatest(:users, (SELECT last_value FROM users_id_seq)))"
-                " FROM pg_get_serial_sequence('users', 'id') AS sequence"
-            ),
-            {"users": users},
-        )
+async def _insert_missing(session: Session, users: list[tuple[object, ...]]) -> list[int]:
+    places = placeholders(len(users), len(users[0]))
+    statement = (
+        "INSERT INTO users (id, name, email, created_at, updated_at)"  # noqa: S608  # nosec B608
+        f" VALUES {places} ON CONFLICT DO NOTHING RETURNING id"  # places only, no values
+    )
+    rows = await session.fetch(statement, *(value for user in users for value in user))
+    return [row[0] for row in rows]
 
 
 async def _run(settings: Settings, users: int) -> None:
-    database = Database(settings.database_url, pool_size=1, application="seed")
+    database = open_database(settings.database_url, pool_size=1, application="seed")
+    # SQLite goes on from the highest id by itself.
+    reserve_ids = not settings.database_url.startswith("sqlite")
     started = time.monotonic()
     try:
-        added = await seed(database, users)
+        added = await seed(database, users, reserve_ids=reserve_ids)
     finally:
         await database.close()
     logger.info(

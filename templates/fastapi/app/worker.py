@@ -6,18 +6,18 @@ outbox itself is the queue.
 
 import asyncio
 import contextlib
+import gc
 import logging
 import sys
 from collections.abc import AsyncIterator, Sequence
 
-from sqlalchemy.exc import DBAPIError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from app import health, mailer, metrics, outbox, problems
 from app.broker import Consumer, Relay
-from app.db import Database
+from app.db import Database, DatabaseError, open_database
 from app.health import Health
 from app.logging import configure
 from app.middleware import RequestMiddleware
@@ -29,7 +29,7 @@ from app.settings import Settings, SettingsError
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.2
-"""How long a message may lie in the outbox before an idle worker sees it."""
+"""How long a message may lie in the outbox before a worker that keeps up sees it."""
 BATCH = 200
 BACKOFF_SECONDS = (0.5, 10.0)
 BACKLOG_SECONDS = 5.0
@@ -57,9 +57,12 @@ class OutboxConsumer:
         while not self._stopping.is_set():
             pause = POLL_SECONDS
             try:
-                if await self.work_once():
-                    continue
+                handled = await self.work_once()
                 delay = BACKOFF_SECONDS[0]
+                if handled == BATCH:
+                    continue
+                # Less than a batch was waiting: pausing lets a few messages share the next
+                # transaction, and writers have the database to themselves meanwhile.
             except Exception as error:  # noqa: BLE001  # mostly the database; it comes back
                 logger.warning("outbox cannot be read", extra={"error": repr(error)})
                 pause, delay = delay, min(delay * 2, longest)
@@ -73,7 +76,7 @@ class OutboxConsumer:
             return 0
         try:
             await self._handle(rows)
-        except DBAPIError:
+        except DatabaseError:
             raise
         except Exception:  # noqa: BLE001  # one of them is to blame: find it
             for row in rows:
@@ -91,7 +94,7 @@ class OutboxConsumer:
     async def _handle_alone(self, row: OutboxMessage) -> None:
         try:
             await self._handle([row])
-        except DBAPIError:
+        except DatabaseError:
             raise
         except Exception as error:
             logger.exception("message failed", extra={"message_id": row.message_id})
@@ -126,8 +129,11 @@ async def _housekeeping(database: Database) -> None:
 
 
 def create_app(settings: Settings) -> Starlette:
-    database = Database(
-        settings.database_url, pool_size=settings.db_pool_size, application=settings.instance
+    database = open_database(
+        settings.database_url,
+        pool_size=settings.db_pool_size,
+        application=settings.instance,
+        keeps_house=True,
     )
     consumer: Consumer | OutboxConsumer
     relay: Relay | None = None
@@ -167,6 +173,7 @@ def create_app(settings: Settings) -> Starlette:
 
 
 def main() -> int:
+    gc.disable()
     try:
         settings = Settings.load(port=8001)
     except SettingsError as error:
@@ -178,6 +185,9 @@ def main() -> int:
         instance=settings.instance,
     )
     app = create_app(settings)
+    # What is there now stays for good: no need to look for garbage in it.
+    gc.freeze()
+    gc.enable()
     own_health = app.state.health
     wrapped = RequestMiddleware(app, health=own_health, max_concurrency=settings.max_concurrency)
     serve(wrapped, settings, own_health)

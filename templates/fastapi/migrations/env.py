@@ -25,9 +25,9 @@ def run(connection: Connection, metadata: MetaData | None = None) -> None:
 
 handed_over = context.config.attributes.get("connection")
 if handed_over is None:
-    # The models are needed to compare with, not to migrate.
-    from app.models import Base
+    # The tables are needed to compare with, not to migrate.
+    from migrations.tables import metadata
 
-    migrate.with_connection(Settings.load().database_url, lambda c: run(c, Base.metadata))
+    migrate.with_connection(Settings.load().database_url, lambda c: run(c, metadata))
 else:
     run(handed_over)

@@ -17,9 +17,8 @@ from urllib.parse import urlsplit, urlunsplit
 from uuid import uuid4
 
 import httpx
-from sqlalchemy import text
 
-from app.db import Database
+from app.db import open_database
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECONDS = 30.0
@@ -153,15 +152,14 @@ class Stack:
     def worker(self, **env: str) -> Process:
         return self.start("app.worker", **env)
 
-    def query(self, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Rows straight from the database, past the service."""
 
         async def ask() -> list[tuple[Any, ...]]:
-            database = Database(self.database_url, pool_size=1)
+            database = open_database(self.database_url, pool_size=1)
             try:
                 async with database.write() as session:
-                    result = await session.execute(text(sql), values)
-                    return [tuple(row) for row in result]
+                    return [tuple(row) for row in await session.fetch(sql, *values)]
             finally:
                 await database.close()
 
@@ -172,11 +170,10 @@ class Stack:
         """Hold a lock that lets others read but not write."""
 
         async def lock() -> None:
-            # On SQLite to begin is to lock; the session begins with its first statement.
-            statement = "SELECT 1" if database.is_sqlite else "LOCK TABLE users IN EXCLUSIVE MODE"
-            await session.execute(text(statement))
+            if not self.database_url.startswith("sqlite"):  # where to begin is to lock
+                await session.fetch("LOCK TABLE users IN EXCLUSIVE MODE")
 
-        database = Database(self.database_url, pool_size=1)
+        database = open_database(self.database_url, pool_size=1)
         with asyncio.Runner() as runner:
             transaction = database.write()
             session = runner.run(transaction.__aenter__())
@@ -187,8 +184,8 @@ class Stack:
                 runner.run(transaction.__aexit__(None, None, None))
                 runner.run(database.close())
 
-    def scalar(self, sql: str, **values: object) -> Any:
-        return self.query(sql, **values)[0][0]
+    def scalar(self, sql: str, *values: object) -> Any:
+        return self.query(sql, *values)[0][0]
 
     def _make_database(self, name: str) -> str:
         url = os.environ.get("DATABASE_URL", "")

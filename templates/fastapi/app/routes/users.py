@@ -1,11 +1,13 @@
 """/users"""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel
 
 from app import users
+from app.models import User
 from app.problems import responses
 from app.schemas import After, Id, Limit, Page, UserCreate, UserOut, UserUpdate, UserWithPosts
 from app.services import ServicesDep
@@ -57,17 +59,24 @@ async def list_users(
     ] = None,
 ) -> Response:
     """Users by id, a page at a time."""
-    found = await users.page(
-        services.database, limit=limit, after=after, with_posts=include is not None
-    )
-    # A full page may be the last one all the same; then the next one is empty.
-    next_after = found[-1].id if len(found) == limit else None
     page: BaseModel
     if include is None:
-        page = Page(items=[UserOut.model_validate(u) for u in found], next_after=next_after)
+        found = await users.page(services.database, limit=limit, after=after)
+        page = Page(
+            items=[UserOut.model_validate(u) for u in found], next_after=_next(found, limit)
+        )
     else:
-        page = Page(items=[UserWithPosts.model_validate(u) for u in found], next_after=next_after)
+        rows = await users.page_with_posts(services.database, limit=limit, after=after)
+        page = Page(
+            items=[UserWithPosts.of(user, posts) for user, posts in rows],
+            next_after=_next([user for user, _ in rows], limit),
+        )
     return _response(page.model_dump_json().encode())
+
+
+def _next(found: Sequence[User], limit: int) -> int | None:
+    # A full page may be the last one all the same; then the next one is empty.
+    return found[-1].id if len(found) == limit else None
 
 
 @router.patch("/{user_id}", response_model=UserOut, responses=responses(404, 409, 422, 503))

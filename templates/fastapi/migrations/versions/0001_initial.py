@@ -13,6 +13,7 @@ depends_on: str | Sequence[str] | None = None
 ID = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 INSTANT = sa.DateTime(timezone=True)
 OPEN = sa.text("done_at IS NULL AND dead_at IS NULL")
+DEAD = sa.text("dead_at IS NOT NULL")
 
 # On SQLite each replica caches in its own memory. `PRAGMA data_version` tells it *that* another
 # connection has written; this log tells *which* users changed. Triggers keep it, so that a
@@ -64,8 +65,9 @@ def upgrade() -> None:
         sa.UniqueConstraint("message_id", name="outbox_message_id_key"),
         sqlite_autoincrement=True,
     )
-    # Partial: its size follows what is waiting, not what was ever sent.
+    # Partial: their size follows what is waiting or given up, not what was ever sent.
     op.create_index("outbox_open_idx", "outbox", ["id"], sqlite_where=OPEN, postgresql_where=OPEN)
+    op.create_index("outbox_dead_idx", "outbox", ["id"], sqlite_where=DEAD, postgresql_where=DEAD)
     op.create_index("outbox_user_id_idx", "outbox", ["user_id"])
     op.create_table(
         "sent_emails",

@@ -30,6 +30,9 @@ def everywhere(client: httpx.Client, path: str, times: int = 2 * REPLICAS) -> li
     return [client.get(path) for _ in range(times)]
 
 
+VARYING_HEADERS = {"date", "x-request-id"}
+
+
 def test_greeting_names_an_instance(client: httpx.Client) -> None:
     answer = client.get("/")
     assert answer.status_code == 200
@@ -46,6 +49,19 @@ def test_create_and_read_a_user(client: httpx.Client, new_user: NewUser) -> None
     for answer in everywhere(client, f"/users/{user['id']}"):
         assert answer.status_code == 200
         assert answer.json() == user
+
+
+def test_an_answer_from_the_cache_is_the_same(client: httpx.Client, new_user: NewUser) -> None:
+    path = f"/users/{new_user()['id']}"
+    # More than there are replicas, so that at least one of them answers a second time.
+    answers = [client.get(path) for _ in range(20)]
+    kept = [{k: v for k, v in a.headers.items() if k not in VARYING_HEADERS} for a in answers]
+    assert all(answer.status_code == 200 for answer in answers)
+    assert all(answer.content == answers[0].content for answer in answers)
+    assert all(headers == kept[0] for headers in kept)
+    assert {"content-type": "application/json", "x-content-type-options": "nosniff"}.items() <= (
+        kept[0].items()
+    )
 
 
 def test_location_of_a_new_user(client: httpx.Client) -> None:

@@ -106,9 +106,9 @@ def test_poison_is_put_aside(stack: Stack, payload: str) -> None:
     worker = stack.worker().wait_ready()
     stack.query(
         "INSERT INTO outbox (message_id, kind, user_id, payload, created_at, failures)"
-        " VALUES (:id, 'welcome_email', 1, :payload, CURRENT_TIMESTAMP, 0) RETURNING id",
-        id="00000000-0000-4000-8000-000000000000",
-        payload=payload,
+        " VALUES ($1, 'welcome_email', 1, $2, CURRENT_TIMESTAMP, 0) RETURNING id",
+        "00000000-0000-4000-8000-000000000000",
+        payload,
     )
     wait_until(lambda: worker.metric("emails_failed_total") == 1, "the poison noticed")
     wait_until(lambda: stack.scalar(OPEN) == 0, "the poison out of the way")

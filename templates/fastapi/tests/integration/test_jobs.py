@@ -10,7 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import Connection
 
 from app import migrate
-from app.models import Base
+from migrations.tables import metadata
 from tests.stack import Stack
 
 
@@ -33,7 +33,7 @@ def test_models_and_migrations_agree(stack: Stack) -> None:
 
     def compare(connection: Connection) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        differences.extend(compare_metadata(context, Base.metadata))
+        differences.extend(compare_metadata(context, metadata))
 
     migrate.with_connection(stack.database_url, compare)
     # The log of changes exists on SQLite alone, and no query is written in Python for it.

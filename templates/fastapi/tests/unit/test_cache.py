@@ -19,6 +19,9 @@ class DictStore(NoStore):
         self.entries: dict[int, Entry] = {}
         self.down = False
 
+    def peek(self, key: int) -> Entry | None:
+        return self.entries.get(key)
+
     async def get(self, key: int) -> Entry | None:
         if self.down:
             raise StoreUnavailable
@@ -116,6 +119,20 @@ async def test_expiring_entries_are_refreshed_in_the_background() -> None:
     await asyncio.sleep(0.01)
     assert source.loads == 1
     assert store.entries[1].value == b"new"
+
+
+async def test_peeking_finds_only_what_needs_no_care() -> None:
+    store = DictStore()
+    cache = Cache(store, ttl=300)
+    assert cache.peek(1) is None
+    await cache.get(1, Source(b"there"))
+    assert cache.peek(1) == b"there"
+    await cache.get(2, Source(None))
+    assert cache.peek(2) is None, "the route says what is not found"
+    store.entries[1] = Entry(b"old", cost=1e6, expires_at=time.time() + 1)
+    assert cache.peek(1) is None, "the route refreshes what is about to expire"
+    store.entries[1] = Entry(b"old", cost=0, expires_at=time.time() - 1)
+    assert cache.peek(1) is None
 
 
 async def test_xfetch_follows_its_formula() -> None:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.db import parse_url
+from app.db import open_database
+from app.migrate import asyncpg_url
+from app.postgres import split_url
 from app.settings import Settings, SettingsError
 
 
@@ -41,21 +43,29 @@ def test_a_missing_file_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "driver"),
+    ("url", "module"),
     [
-        ("sqlite:///data/app.db", "sqlite+aiosqlite"),
-        ("postgres://u:p@db/app", "postgresql+asyncpg"),
-        ("postgresql://u:p@db/app", "postgresql+asyncpg"),
+        ("sqlite:///{}/app.db", "app.sqlite"),
+        ("postgres://u:p@db/app", "app.postgres"),
+        ("postgresql://u:p@db/app", "app.postgres"),
     ],
 )
-def test_urls_get_the_async_driver(text: str, driver: str) -> None:
-    assert parse_url(text).drivername == driver
+def test_urls_choose_the_database(url: str, module: str, tmp_path: Path) -> None:
+    assert type(open_database(url.format(tmp_path))).__module__ == module
+
+
+def test_sqlite_needs_a_file() -> None:
+    with pytest.raises(ValueError, match="SQLite needs a file"):
+        open_database("sqlite:///:memory:")
 
 
 def test_libpq_spelling_of_tls_is_understood() -> None:
-    assert parse_url("postgresql://u:p@db/app?sslmode=require").query == {"ssl": "require"}
+    url = "postgres://u:p@db/app?sslmode=require&statement_cache_size=0"
+    dsn = "postgresql://u:p@db/app?sslmode=require"
+    assert split_url(url) == (dsn, {"statement_cache_size": 0})
+    assert asyncpg_url(url).query == {"ssl": "require"}
 
 
 def test_other_databases_are_refused() -> None:
     with pytest.raises(ValueError, match="expected sqlite:// or postgresql://, found mysql://"):
-        parse_url("mysql://u:p@db/app")
+        open_database("mysql://u:p@db/app")
