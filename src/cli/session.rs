@@ -217,8 +217,13 @@ pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
 ///
 /// The root cause, when it cannot be carried out.
 pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()> {
+    // Ports that the plan itself frees, or may free, before it needs them.
     let gives_up = |port: u16| {
-        plan.steps().iter().any(|step| matches!(&step.action, Action::StopBalancer { port: old, .. } if *old == port))
+        plan.steps().iter().any(|step| match &step.action {
+            Action::StopBalancer { port: old, .. } => *old == port,
+            Action::EndLeftovers => true,
+            _ => false,
+        })
     };
     for step in plan.steps() {
         if let Action::StartBalancer { balancer, port } = &step.action

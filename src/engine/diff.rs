@@ -132,12 +132,17 @@ impl<'a> Builder<'a> {
         if self.observed.supervised {
             return;
         }
-        let cause = match self.observed.leftovers {
-            0 => "nothing runs yet".to_owned(),
-            n => format!("the one before is gone; it left {n} processes, which end first"),
-        };
-        let step = self.plan.push(Action::StartSupervisor, cause, &[]);
+        let cause = if self.observed.leftovers == 0 { "nothing runs yet" } else { "the one before is gone" };
+        let ended = self.end_leftovers();
+        let step = self.plan.push(Action::StartSupervisor, cause, &ended);
         self.ground.push(step);
+    }
+
+    fn end_leftovers(&mut self) -> Vec<StepId> {
+        match self.observed.leftovers {
+            0 => Vec::new(),
+            n => vec![self.plan.push(Action::EndLeftovers, format!("{n} processes of a supervisor that is gone"), &[])],
+        }
     }
 
     fn volumes(&mut self) {
@@ -362,10 +367,7 @@ impl<'a> Builder<'a> {
     }
 
     fn down(&mut self, volumes: bool) {
-        if !self.observed.supervised && self.observed.leftovers > 0 {
-            let cause = format!("{} processes of a supervisor that is gone", self.observed.leftovers);
-            self.ground.push(self.plan.push(Action::EndLeftovers, cause, &[]));
-        }
+        self.ground = self.end_leftovers();
         let cause = "the stack goes down";
         let mut last = self.ground.clone();
         // The front one first: its last requests may still need the others. (`Front` sorts before all services.)

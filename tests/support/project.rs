@@ -195,7 +195,8 @@ port = {port}
             let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<u32>().ok()) else { continue };
             let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
             let variables: Vec<_> = environment.split(|b| *b == 0).map(String::from_utf8_lossy).collect();
-            if variables.iter().any(|v| *v == mark) {
+            // The supervisor carries the marks too, as the one that owns the others.
+            if variables.iter().any(|v| *v == mark) && !variables.iter().any(|v| v == "SCALECTL_RUN=supervisor") {
                 let replica = variables.iter().find_map(|v| v.strip_prefix("SCALECTL_REPLICA=").map(str::to_owned));
                 found.insert(pid, replica.unwrap_or_default());
             }

@@ -222,8 +222,8 @@ impl Fleet {
 
     /// Follows a replica; one that waits for its restart is started at once, for what kept it down may be mended.
     fn follow(&self, id: &ReplicaId) -> Option<watch::Receiver<Status>> {
-        let state = self.state();
-        let replica = state.replicas.get(id)?;
+        let mut state = self.state();
+        let replica = state.replicas.get_mut(id)?;
         if replica.status().state == ReplicaState::Restarting {
             replica.order(Order::Resume);
         }
@@ -329,8 +329,8 @@ impl Fleet {
     }
 
     fn order(&self, id: &ReplicaId, order: Order) -> Option<watch::Receiver<Status>> {
-        let state = self.state();
-        let replica = state.replicas.get(id)?;
+        let mut state = self.state();
+        let replica = state.replicas.get_mut(id)?;
         replica.order(order);
         Some(replica.follow())
     }
@@ -369,8 +369,8 @@ impl Fleet {
             front.balancer.close(FAREWELL).await;
         }
         let runs: Vec<_> = {
-            let state = self.state();
-            state.replicas.values().for_each(|r| r.order(Order::Retire));
+            let mut state = self.state();
+            state.replicas.values_mut().for_each(|r| r.order(Order::Retire));
             state.running.values().cloned().collect()
         };
         for run in runs {

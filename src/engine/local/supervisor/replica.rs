@@ -80,6 +80,8 @@ pub struct Replica {
     pub member: bool,
     /// The balancers send it nothing new.
     pub draining: bool,
+    /// What it was told last: it counts from the moment that it was told, not only when it is done.
+    told: Option<Order>,
     orders: mpsc::UnboundedSender<Order>,
     status: watch::Receiver<Status>,
 }
@@ -102,18 +104,24 @@ impl Replica {
             retired: false,
         });
         tokio::spawn(Life { fleet, id, process, inbox, report }.run());
-        Self { fingerprint, member: false, draining: false, orders, status }
+        Self { fingerprint, member: false, draining: false, told: None, orders, status }
     }
 
     /// Tells it something.
-    pub fn order(&self, order: Order) {
+    pub fn order(&mut self, order: Order) {
+        self.told = Some(order);
         // A life that has ended hears nothing, and needs nothing.
         let _ = self.orders.send(order);
     }
 
     /// What is known of it now.
     pub fn status(&self) -> Status {
-        self.status.borrow().clone()
+        let mut status = self.status.borrow().clone();
+        let stops = matches!(self.told, Some(Order::Stop | Order::Retire));
+        if stops && status.state != ReplicaState::Stopped {
+            status.state = ReplicaState::Stopping;
+        }
+        status
     }
 
     /// To follow what becomes of it.
