@@ -8,7 +8,7 @@
 //! | [`units`] | names, durations, percentages, sizes and rates as domain types | nothing |
 //! | [`bench`] | the load generator: schedule, target, sample, recorder, summary | `units` |
 //! | [`report`] | a bench summary in, bytes of a format out | `bench`, `units` |
-//! | [`backing`] | the catalog of backing services, one entry each | `units` |
+//! | [`backing`] | the catalog of backing services, one entry each, and what a stack makes of it | `stack`, `units` |
 //! | [`stack`] | `scalectl.toml`: parse, overlay, interpolate, validate, schema | `backing`, `bench` (its request types), `units` |
 //! | [`scaffold`] | project templates: catalog, answers, rendering | `units`, `stack` (names) |
 //! | [`engine`] | desired and observed state, their diff, the plan and its execution; `engine::local` runs processes | `stack`, `backing` |

@@ -451,6 +451,20 @@ fn every_verb_has_a_help_text_and_a_manual_page() {
 }
 
 #[test]
+fn the_readme_lists_every_verb_and_no_other() {
+    let readme = fs::read_to_string(support::repository().join("README.md")).unwrap();
+    let table = readme.split("## All commands").nth(1).unwrap().split("\n## ").next().unwrap();
+    let first_cells = table.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let mut listed: Vec<String> = first_cells
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .filter(|name| name != "ps")
+        .collect();
+    let mut known = verbs();
+    (listed.sort(), known.sort());
+    assert_eq!(listed, known);
+}
+
+#[test]
 fn completions_offer_every_verb_and_no_hidden_one() {
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
         let output = scalectl().args(["completions", shell]).assert().success().get_output().clone();

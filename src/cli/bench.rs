@@ -5,8 +5,8 @@ use std::thread;
 use anyhow::Result;
 
 use super::report::{emit, outputs_or_default};
-use super::session::{Session, block_on};
-use super::{Global, up, url};
+use super::session::{self, Session, block_on};
+use super::{Global, url};
 use crate::bench::{self, Config, ConfigError, Control, Length, RequestSpec, Slo, Summary, Target};
 use crate::error::{Exit, Failure};
 use crate::report::Output;
@@ -170,7 +170,9 @@ pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> 
     let name = workload.map_or("default", Name::as_str);
     match stack.bench.get(name) {
         Some(workload) => config.apply(workload),
-        None if workload.is_some() => return Err(up::unknown("workload", name, stack.bench.keys().map(Name::as_str))),
+        None if workload.is_some() => {
+            return Err(session::unknown("workload", name, stack.bench.keys().map(Name::as_str)));
+        }
         None => config.requests = vec![RequestSpec::get("/")],
     }
     let Some(slo) = &stack.slo else { return Ok(()) };

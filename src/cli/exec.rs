@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::session::{Session, block_on_to_the_end};
-use super::{Global, run, up};
+use super::session::{self, Session, block_on_to_the_end};
+use super::{Global, run};
 use crate::engine::local::Options;
 use crate::error::{Exit, Failure};
 use crate::units::Name;
@@ -39,7 +39,7 @@ impl Args {
             let Some(replica) = named.or_else(of_service) else {
                 if !session.stack.services.contains_key(&self.target) {
                     let known = session.stack.services.keys().map(Name::as_str);
-                    return Err(up::unknown("service or replica", self.target.as_str(), known).into());
+                    return Err(session::unknown("service or replica", self.target.as_str(), known).into());
                 }
                 return Err(Failure::failed(format!("no replica of {} runs", self.target))
                     .hint(format!("`scalectl up` starts them; `scalectl run {} -- …` needs none", self.target))

@@ -8,8 +8,8 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::session::{block_on, identity, interrupted};
-use super::{ColorWhen, Global, up};
+use super::session::{self, block_on, identity, interrupted};
+use super::{ColorWhen, Global};
 use crate::engine::local::{Line, Local, Logs};
 use crate::error::Exit;
 use crate::units::{Name, TimeSpan};
@@ -51,7 +51,7 @@ impl Args {
             for name in &self.names {
                 let known: Vec<_> = stack.services.keys().chain(stack.jobs.keys()).map(Name::as_str).collect();
                 if !known.iter().any(|k| belongs(name.as_str(), k) || name.as_str().strip_prefix("job-") == Some(*k)) {
-                    return Err(up::unknown("service, replica or job", name.as_str(), known.into_iter()).into());
+                    return Err(session::unknown("service, replica or job", name.as_str(), known.into_iter()).into());
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
+use super::session::{self, Session, block_on};
 use super::{Global, up};
 use crate::engine::Intent;
 use crate::engine::local::Options;
@@ -32,7 +32,7 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
             let session = Session::open(global, Options { timeout: self.timeout.0 })?;
-            up::require_services(&session, &self.services)?;
+            session::require_services(&session, &self.services)?;
             let restart = match self.services.is_empty() {
                 true => session.stack.services.keys().cloned().collect(),
                 false => self.services.clone(),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 
-use super::session::{Session, block_on_to_the_end};
-use super::{Global, up};
+use super::Global;
+use super::session::{self, Session, block_on_to_the_end};
 use crate::engine::local::Options;
 use crate::error::Exit;
 use crate::units::Name;
@@ -32,7 +32,7 @@ impl Args {
             let session = Session::open(global, Options::default())?;
             if session.local.process(&self.name).is_none() {
                 let known = session.stack.jobs.keys().chain(session.stack.services.keys()).map(Name::as_str);
-                return Err(up::unknown("job or service", self.name.as_str(), known).into());
+                return Err(session::unknown("job or service", self.name.as_str(), known).into());
             }
             session.ground().await?;
             let command = (!self.command.is_empty()).then_some(self.command);

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
+use super::session::{self, Session, block_on};
 use super::{Global, up};
 use crate::engine::Intent;
 use crate::engine::local::Options;
@@ -67,7 +67,7 @@ impl Args {
         if let Some(twice) = services.iter().enumerate().find(|(at, name)| services[..*at].contains(name)) {
             return Err(Failure::usage(format!("{} is named twice", twice.1)).into());
         }
-        up::require_services(&session, &services)?;
+        session::require_services(&session, &services)?;
         for service in &mut session.desired.services {
             if let Some(target) = self.targets.iter().find(|t| t.service == service.name) {
                 service.replicas = target.replicas.0;

@@ -14,6 +14,7 @@ use crate::error::Failure;
 use crate::ports;
 use crate::stack::{self, Stack};
 use crate::ui::PlanProgress;
+use crate::units::Name;
 
 /// How long a command waits for another one that works on the same project.
 const LOCK_PATIENCE: Duration = Duration::from_secs(300);
@@ -268,5 +269,32 @@ pub fn identity(global: &Global) -> Result<Identity> {
             }
             None => Err(Failure::from(error).into()),
         },
+    }
+}
+
+/// Refuses services that the stack does not have.
+///
+/// # Errors
+///
+/// With the nearest name.
+pub fn require_services(session: &Session<'_>, services: &[Name]) -> Result<()> {
+    for service in services {
+        if !session.stack.services.contains_key(service) {
+            let known = session.stack.services.keys().map(Name::as_str);
+            return Err(unknown("service", service.as_str(), known).into());
+        }
+    }
+    Ok(())
+}
+
+/// The failure for a name that nothing has: it names the nearest, or all.
+pub fn unknown<'n>(kind: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Failure {
+    let known: Vec<_> = known.collect();
+    let nearest = known.iter().max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)));
+    let failure = Failure::usage(format!("there is no {kind} `{name}` in this stack"));
+    match nearest {
+        Some(near) if strsim::jaro(name, near) > 0.75 => failure.hint(format!("did you mean `{near}`?")),
+        Some(_) => failure.hint(format!("there are: {}", known.join(", "))),
+        None => failure.hint(format!("the stack has no {kind} at all")),
     }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
-use super::{Global, up};
+use super::Global;
+use super::session::{self, Session, block_on};
 use crate::engine::Intent;
 use crate::error::Exit;
 use crate::units::Name;
@@ -25,7 +25,7 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
             let session = Session::look(global)?;
-            up::require_services(&session, &self.services)?;
+            session::require_services(&session, &self.services)?;
             session.observe_up().await?;
             let plan = session.apply(&Intent::Stop(self.services)).await?;
             session.say(if plan.is_empty() { "nothing to stop" } else { "stopped" });

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
+use super::session::{self, Session, block_on};
 use super::{Global, logs, status, stdout};
 use crate::engine::local::Options;
 use crate::engine::{BalancerId, Intent, Plan};
-use crate::error::{Exit, Failure};
+use crate::error::Exit;
 use crate::units::{Name, TimeSpan};
 
 /// Where a stack runs.
@@ -52,7 +52,7 @@ impl Args {
         let begin = Instant::now();
         let EngineChoice::Local = self.engine;
         let session = Session::open(global, Options { timeout: self.timeout.0 })?;
-        require_services(&session, &self.services)?;
+        session::require_services(&session, &self.services)?;
         let intent = Intent::Up { only: self.services.clone(), scaled: Vec::new() };
         if self.dry_run {
             let plan = session.plan(&intent).await?;
@@ -104,31 +104,4 @@ pub fn print_plan(global: &Global, plan: &Plan) -> Result<Exit> {
         stdout::print(plan.to_string().trim_end_matches('\n'))?;
     }
     Ok(Exit::Done)
-}
-
-/// Refuses services that the stack does not have.
-///
-/// # Errors
-///
-/// With the nearest name.
-pub fn require_services(session: &Session<'_>, services: &[Name]) -> Result<()> {
-    for service in services {
-        if !session.stack.services.contains_key(service) {
-            let known = session.stack.services.keys().map(Name::as_str);
-            return Err(unknown("service", service.as_str(), known).into());
-        }
-    }
-    Ok(())
-}
-
-/// The failure for a name that nothing has: it names the nearest, or all.
-pub fn unknown<'n>(kind: &str, name: &str, known: impl Iterator<Item = &'n str>) -> Failure {
-    let known: Vec<_> = known.collect();
-    let nearest = known.iter().max_by(|a, b| strsim::jaro(name, a).total_cmp(&strsim::jaro(name, b)));
-    let failure = Failure::usage(format!("there is no {kind} `{name}` in this stack"));
-    match nearest {
-        Some(near) if strsim::jaro(name, near) > 0.75 => failure.hint(format!("did you mean `{near}`?")),
-        Some(_) => failure.hint(format!("there are: {}", known.join(", "))),
-        None => failure.hint(format!("the stack has no {kind} at all")),
-    }
 }

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 
-use super::session::{Session, block_on};
-use super::{Global, status, stdout, up};
+use super::session::{self, Session, block_on};
+use super::{Global, status, stdout};
 use crate::backing;
 use crate::engine::BalancerId;
 use crate::error::{Exit, Failure};
@@ -60,7 +60,7 @@ pub async fn address(session: &Session<'_>, name: Option<&Name>) -> Result<Strin
     }
     if !stack.services.contains_key(name) {
         let known = stack.services.keys().chain(stack.backing.keys()).map(Name::as_str);
-        return Err(up::unknown("service or backing service", name.as_str(), known).into());
+        return Err(session::unknown("service or backing service", name.as_str(), known).into());
     }
     let observed = session.observe().await?;
     let inner = observed.balancers.iter().find(|b| b.id == BalancerId::Service(name.clone()));
