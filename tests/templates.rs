@@ -4,16 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
-use nix::fcntl::{Flock, FlockArg};
 use scalectl::scaffold::{self, RenderedFile, Template};
 use scalectl::stack::Stack;
 
 mod support;
+use support::python::{cache, python_environment};
 use support::services::control::Control;
 use support::services::{Instance, Postgres, RabbitMq, Redis, Server};
 use support::{repository, scalectl, skip};
@@ -133,34 +133,6 @@ impl Project {
         let places = [self.environment.join("bin"), cache().join("bin")].map(|folder| folder.join(name));
         places.into_iter().find(|file| file.exists()).unwrap_or_else(|| name.into())
     }
-}
-
-fn cache() -> PathBuf {
-    let home = || PathBuf::from(std::env::var_os("HOME").unwrap()).join(".cache");
-    let root = std::env::var_os("XDG_CACHE_HOME").map_or_else(home, PathBuf::from);
-    root.join("scalectl-tests")
-}
-
-fn succeed(command: &mut Command) {
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A virtual environment from a lock file; made once, as long as the lock file stays the same.
-fn python_environment(lock_file: &Path) -> PathBuf {
-    let version = Command::new("python3").arg("--version").output().unwrap().stdout;
-    let key = [fs::read(lock_file).unwrap(), version].concat();
-    let folder = cache().join(format!("python-{}", &blake3::hash(&key).to_hex()[..16]));
-    fs::create_dir_all(&folder).unwrap();
-    let _lock = Flock::lock(File::create(folder.with_extension("lock")).unwrap(), FlockArg::LockExclusive).unwrap();
-    let complete = folder.join("complete");
-    if !complete.exists() {
-        succeed(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"];
-        succeed(Command::new(folder.join("bin/python")).args(pip).arg(lock_file));
-        File::create(complete).unwrap();
-    }
-    folder
 }
 
 static FASTAPI: LazyLock<Project> = LazyLock::new(|| Project::render("fastapi"));

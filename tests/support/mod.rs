@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use assert_cmd::Command;
 
+pub mod python;
 pub mod services;
 
 /// The binary under test, without settings that the caller's shell may have for it.
