@@ -460,7 +460,8 @@ fn the_readme_lists_every_verb_and_no_other() {
         .filter(|name| name != "ps")
         .collect();
     let mut known = verbs();
-    (listed.sort(), known.sort());
+    listed.sort();
+    known.sort();
     assert_eq!(listed, known);
 }
 
