@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use super::interrupt::Interrupt;
 use super::session::{Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
@@ -60,17 +62,19 @@ impl Args {
     ///
     /// With the root cause of the part that did not work. The scratch folder and what runs in it are taken away.
     pub fn run(self, global: &Global) -> Result<Exit> {
+        // Before there is anything to take away: from here on Ctrl-C takes it away.
+        let interrupt = Interrupt::watch()?;
         let scratch = tempfile::Builder::new().prefix("scalectl-demo-").tempdir().context("a scratch folder")?;
         let folder = scratch.path().join(NAME);
         // A demo that runs beside another one needs a name of its own.
         let name: Name = format!("{NAME}-{}", std::process::id()).parse().map_err(anyhow::Error::from)?;
         let global =
             Global { directory: folder.clone(), project: Some(name.clone()), files: Vec::new(), ..global.clone() };
-        let result = self.all(&global, &name, &folder);
+        let result = self.all(&global, &name, &folder, interrupt.flag());
         if !self.keep {
             let cleaned = clean_up(&global, name.clone(), &folder);
             if cleaned.is_ok() {
-                return result;
+                return result.map_err(|error| in_the_demo_s_words(error, interrupt.flag()));
             }
             // The folder is the way to what still runs in it.
             tell_where(&scratch.keep().join(NAME), &name);
@@ -80,25 +84,32 @@ impl Args {
         result
     }
 
-    fn all(&self, global: &Global, name: &Name, folder: &Path) -> Result<Exit> {
-        let mut times = Times { render: timed(|| self.render(name, folder))?.1, ..Times::default() };
+    fn all(&self, global: &Global, name: &Name, folder: &Path, interrupted: &AtomicBool) -> Result<Exit> {
+        let go_on = || match interrupted.load(Ordering::Relaxed) {
+            true => Err(Failure::interrupted("interrupted")),
+            false => Ok(()),
+        };
+        let mut times = Times { render: timed(|| self.render(name, folder, interrupted))?.1, ..Times::default() };
         global.say(&format!("rendered template {} in {} ms", self.template, times.render.as_millis()));
         let session = Session::open(global, Options::default())?;
+        go_on()?;
         times.environment = timed(|| block_on(prepare(&session)))?.1;
+        go_on()?;
         times.up = timed(|| block_on(up(&session)))?.1;
+        go_on()?;
         times.seed = timed(|| block_on(seed(&session)))?.1;
+        go_on()?;
         let (exit, took) = timed(|| self.bench(&session))?;
         times.bench = took;
         global.say(&times.report());
         Ok(exit)
     }
 
-    fn render(&self, name: &Name, folder: &Path) -> Result<()> {
+    fn render(&self, name: &Name, folder: &Path, interrupted: &AtomicBool) -> Result<()> {
         let template = scaffold::find(&self.template).map_err(Failure::from)?;
         let features = scaffold::choose(&template.manifest, &Choice::Defaults).map_err(Failure::from)?;
         let files = scaffold::render(&template, name, &features).map_err(Failure::from)?;
-        let flag = std::sync::atomic::AtomicBool::new(false);
-        scaffold::write(&files, folder, Existing::Refuse, &flag).map_err(Failure::from)?;
+        scaffold::write(&files, folder, Existing::Refuse, interrupted).map_err(Failure::from)?;
         choose_port(&folder.join(crate::stack::FILE_NAME))
     }
 
@@ -142,6 +153,15 @@ fn timed<T>(part: impl FnOnce() -> Result<T>) -> Result<(T, Duration)> {
     let begin = Instant::now();
     let value = part()?;
     Ok((value, begin.elapsed()))
+}
+
+/// An interrupted plan says how to go on with it; of a demo nothing is left to go on with.
+fn in_the_demo_s_words(error: anyhow::Error, interrupted: &AtomicBool) -> anyhow::Error {
+    // What a part says that Ctrl-C ended on the same terminal is about itself, not about its end.
+    if interrupted.load(Ordering::Relaxed) {
+        return Failure::interrupted("interrupted: what the demo had made was taken away").into();
+    }
+    error
 }
 
 /// Says where a demo still is, and how to end it.
