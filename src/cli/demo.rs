@@ -12,7 +12,7 @@ use super::session::{Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
 use crate::engine::local::{Local, Options};
-use crate::engine::{Action, Desired, Engine, Intent, Plan, diff};
+use crate::engine::{Action, Desired, Engine, Ground, Intent, Plan, diff};
 use crate::error::{Exit, Failure};
 use crate::ports;
 use crate::report::{Format, Output};
@@ -215,7 +215,7 @@ fn clean_up(global: &Global, project: Name, folder: &Path) -> Result<()> {
         let local = Local::bare(identity.clone())?;
         let lock = super::session::lock(global, &local).await?;
         let observed = local.observe().await?;
-        let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: true });
+        let plan = diff(&Desired::nothing(identity, Ground::Supervisor), &observed, &Intent::Down { volumes: true });
         let quiet = Global { quiet: true, ..global.clone() };
         carry_out(&quiet, &local, &plan).await?;
         lock.remove();

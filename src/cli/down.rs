@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::session::{block_on, carry_out, identity, lock};
 use super::{Global, up};
 use crate::engine::local::Local;
-use crate::engine::{Desired, Engine, Intent, diff};
+use crate::engine::{Desired, Engine, Ground, Intent, diff};
 use crate::error::Exit;
 
 /// Arguments of `scalectl down`.
@@ -32,7 +32,11 @@ impl Args {
             let local = Local::to_end(identity.clone(), drain)?;
             let lock = lock(global, &local).await?;
             let observed = local.observe().await?;
-            let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: self.volumes });
+            let plan = diff(
+                &Desired::nothing(identity, Ground::Supervisor),
+                &observed,
+                &Intent::Down { volumes: self.volumes },
+            );
             if self.dry_run {
                 return up::print_plan(global, &plan);
             }

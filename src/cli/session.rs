@@ -7,11 +7,8 @@ use anyhow::{Context as _, Result};
 
 use super::Global;
 use crate::engine::local::{Local, Options};
-use crate::engine::{
-    Action, BalancerId, Desired, Engine, Identity, Intent, Lock, Observed, Plan, diff, execute, ground,
-};
+use crate::engine::{Desired, Engine, Ground, Identity, Intent, Lock, Observed, Plan, diff, execute, ground};
 use crate::error::Failure;
-use crate::ports;
 use crate::stack::{self, Stack};
 use crate::ui::PlanProgress;
 use crate::units::Name;
@@ -100,7 +97,7 @@ impl<'g> Session<'g> {
         let stack = global.stack()?;
         let identity = Identity { project: stack.project.name.clone(), root: stack.root.clone() };
         let local = Local::bare(identity.clone())?;
-        Ok(Self { global, stack, local, desired: Desired::nothing(identity) })
+        Ok(Self { global, stack, local, desired: Desired::nothing(identity, Ground::Supervisor) })
     }
 
     /// What runs, of a stack that is up.
@@ -110,7 +107,7 @@ impl<'g> Session<'g> {
     /// When it is not, or the engine does not answer.
     pub async fn observe_up(&self) -> Result<Observed> {
         let observed = self.observe().await?;
-        if observed.supervised {
+        if observed.grounded {
             return Ok(observed);
         }
         let name = &self.stack.project.name;
@@ -212,46 +209,15 @@ pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
     }
 }
 
-/// Carries a plan out, after a look whether the ports that it opens are free.
+/// Carries a plan out, and shows how far it is.
 ///
 /// # Errors
 ///
 /// The root cause, when it cannot be carried out.
 pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()> {
-    // Ports that the plan itself frees, or may free, before it needs them.
-    let gives_up = |port: u16| {
-        plan.steps().iter().any(|step| match &step.action {
-            Action::StopBalancer { port: old, .. } => *old == port,
-            Action::EndLeftovers => true,
-            _ => false,
-        })
-    };
-    for step in plan.steps() {
-        if let Action::StartBalancer { balancer, port } = &step.action
-            && !gives_up(*port)
-        {
-            require_free(*port, balancer)?;
-        }
-    }
     let progress = PlanProgress::new(plan.steps().len(), global.quiet, global.verbose > 0);
     execute(local, plan, &progress, interrupted()).await?;
     Ok(())
-}
-
-/// Refuses a port that somebody listens on, and says who.
-fn require_free(port: u16, balancer: &BalancerId) -> Result<(), Failure> {
-    if ports::is_free(port) {
-        return Ok(());
-    }
-    let failure = match ports::holder(port) {
-        Some(holder) => Failure::failed(format!("port {port} is in use by {holder}")),
-        None => Failure::failed(format!("port {port} cannot be opened")),
-    };
-    let key = match balancer {
-        BalancerId::Front => "balancer.port".to_owned(),
-        BalancerId::Service(name) => format!("services.{name}.port"),
-    };
-    Err(failure.because("nothing was started").hint(format!("end that process, or change {key} in scalectl.toml")))
 }
 
 /// Who the project is, for commands that have to work even where the rest of its file is broken.

@@ -106,7 +106,7 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
     if global.json {
         return stdout::print_json(&serde_json::to_value(&status)?);
     }
-    if !observed.supervised {
+    if !observed.grounded {
         let left = match observed.leftovers {
             0 => String::new(),
             n => format!(

@@ -12,6 +12,7 @@ mod execute;
 mod lock;
 mod model;
 mod plan;
+mod preflight;
 
 pub mod local;
 pub mod source;
@@ -21,6 +22,7 @@ pub use execute::{Engine, Event, Note, Observer, execute};
 pub use lock::{Lock, LockError};
 pub use model::{
     BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Exited,
-    Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
+    Fingerprint, Ground, Identity, Observed, ObservedBalancer, ObservedReplica, Preparation, Replacement, ReplicaId,
+    ReplicaState,
 };
 pub use plan::{Action, Plan, Step, StepId};
