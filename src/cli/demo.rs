@@ -12,7 +12,7 @@ use super::session::{Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
 use crate::engine::local::{Local, Options};
-use crate::engine::{Action, Desired, Engine, Ground, Intent, Plan, diff};
+use crate::engine::{Action, BalancerId, Desired, Engine, Ground, Intent, Plan, diff};
 use crate::error::{Exit, Failure};
 use crate::ports;
 use crate::report::{Format, Output};
@@ -22,6 +22,8 @@ use crate::units::{Name, Rate, TimeSpan};
 
 /// The project's name in the scratch folder.
 const NAME: &str = "demo";
+/// How many ports are tried, where others open them first.
+const PORT_ATTEMPTS: u32 = 3;
 /// The same load every time.
 const SEED: u64 = 1;
 
@@ -94,8 +96,10 @@ impl Args {
         let session = Session::open(global, Options::default())?;
         go_on()?;
         times.environment = timed(|| block_on(prepare(&session)))?.1;
+        drop(session);
         go_on()?;
-        times.up = timed(|| block_on(up(&session)))?.1;
+        let (session, took) = timed(|| bring_up(global, folder, interrupted))?;
+        times.up = took;
         go_on()?;
         times.seed = timed(|| block_on(seed(&session)))?.1;
         go_on()?;
@@ -110,7 +114,7 @@ impl Args {
         let features = scaffold::choose(&template.manifest, &Choice::Defaults).map_err(Failure::from)?;
         let files = scaffold::render(&template, name, &features).map_err(Failure::from)?;
         scaffold::write(&files, folder, Existing::Refuse, interrupted).map_err(Failure::from)?;
-        choose_port(&folder.join(crate::stack::FILE_NAME))
+        Ok(())
     }
 
     fn bench(&self, session: &Session<'_>) -> Result<Exit> {
@@ -191,8 +195,33 @@ async fn prepare(session: &Session<'_>) -> Result<()> {
     session.ground().await
 }
 
+/// Brings the stack up on a port that is free now. Whoever is quicker to open it, such as another demo, has it; then
+/// another one is tried.
+fn bring_up<'g>(global: &'g Global, folder: &Path, interrupted: &AtomicBool) -> Result<Session<'g>> {
+    let mut attempt = 1;
+    loop {
+        choose_port(&folder.join(crate::stack::FILE_NAME))?;
+        let session = Session::open(global, Options::default())?;
+        let Err(error) = block_on(up(&session)) else { return Ok(session) };
+        let is_last = attempt == PORT_ATTEMPTS || interrupted.load(Ordering::Relaxed);
+        if is_last || !block_on(lost_port(&session))? {
+            return Err(error);
+        }
+        session.say("somebody else opened the port meanwhile; taking another one");
+        attempt += 1;
+    }
+}
+
 async fn up(session: &Session<'_>) -> Result<()> {
     session.apply(&Intent::up()).await.map(drop)
+}
+
+/// Whether the balancer is not there because its port is somebody else's.
+async fn lost_port(session: &Session<'_>) -> Result<bool> {
+    let Some(balancer) = &session.stack.balancer else { return Ok(false) };
+    let observed = session.observe().await?;
+    let ours = observed.balancers.iter().any(|b| b.id == BalancerId::Front);
+    Ok(!ours && !ports::is_free(balancer.port.0))
 }
 
 /// Runs the seed job, if the template has one.
