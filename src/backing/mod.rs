@@ -5,6 +5,9 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+mod container;
+pub use container::{BackingContainer, FileText, address, address_at, container};
+
 use crate::stack::{EnvValue, Stack};
 use crate::units::Name;
 
