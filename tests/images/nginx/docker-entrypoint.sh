@@ -1,0 +1,16 @@
+#!/bin/sh
+# Runs /docker-entrypoint.d in order before nginx: *.envsh change the environment, *.sh are programs.
+set -e
+
+case $1 in
+nginx | nginx-debug)
+    for script in /docker-entrypoint.d/*; do
+        case $script in
+        *.envsh) if [ -x "$script" ]; then . "$script"; fi ;;
+        *.sh) if [ -x "$script" ]; then "$script"; fi ;;
+        esac
+    done
+    ;;
+esac
+
+exec "$@"
