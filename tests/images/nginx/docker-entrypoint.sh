@@ -4,6 +4,7 @@ set -e
 
 case $1 in
 nginx | nginx-debug)
+    # shellcheck disable=SC1090 # what the image or its user put there
     for script in /docker-entrypoint.d/*; do
         case $script in
         *.envsh) if [ -x "$script" ]; then . "$script"; fi ;;
