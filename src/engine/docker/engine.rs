@@ -98,7 +98,12 @@ impl Docker {
             .map_err(|e| Failure::failed(format!("cannot write to {}: {e}", docker.places.state().display())))?;
         let backing = backing::resolve(stack);
         let sources = docker.sources(stack).await?;
-        let mut input = Input { stack, backing, sources, images: BTreeMap::new(), digest_key: docker.digest_key };
+        let own_files = |(name, resolved): (&Name, &backing::Resolved<'_>)| {
+            Ok::<_, Failure>((name.clone(), backing::project_files(stack, resolved)?))
+        };
+        let project_files = backing.iter().map(own_files).collect::<Result<_, _>>()?;
+        let (images, digest_key) = (BTreeMap::new(), docker.digest_key);
+        let mut input = Input { stack, backing, project_files, sources, images, digest_key };
         // A first look says which images there have to be; what the engine has of them belongs to what runs.
         let wanted = spec::specs(&input)?.images;
         input.images = docker.image_ids(wanted.keys()).await?;
