@@ -48,6 +48,7 @@ pub struct Docker {
     /// Changes of members that no balancer knows yet.
     waiting: RefCell<Vec<Change>>,
     changing: tokio::sync::Mutex<()>,
+    filling: tokio::sync::Mutex<()>,
 }
 
 impl Docker {
@@ -70,6 +71,7 @@ impl Docker {
             lenient: false,
             waiting: RefCell::default(),
             changing: tokio::sync::Mutex::default(),
+            filling: tokio::sync::Mutex::default(),
         })
     }
 
@@ -296,6 +298,8 @@ impl Docker {
         if spec.files.is_empty() {
             return Ok(None);
         }
+        // Replicas of one service that start at once share a volume.
+        let _one_at_a_time = self.filling.lock().await;
         let digest = spec::files_digest(&self.digest_key, &spec.files);
         files::provide(self.api(), &self.identity, service, spec, &digest).await.map(Some)
     }
