@@ -38,11 +38,23 @@ exclusively() {
     "$@"
 }
 
-# daemon LOG COMMAND...: in a session of its own, without the lock. Leaves its pid in $!.
+# daemon LOG COMMAND...: in a session of its own, without the lock.
 daemon() {
     local log=$1
     shift
     setsid nohup "$@" >>"$log" 2>&1 </dev/null 9>&- &
+    daemon_pid=$!
+}
+
+# answers_or_fails NAME LOG COMMAND...: waits until the daemon just started answers.
+answers_or_fails() {
+    local name=$1 log=$2 deadline=$((SECONDS + 60))
+    shift 2
+    until "$@" >/dev/null 2>&1; do
+        kill -0 "$daemon_pid" 2>/dev/null || fail_with "$log" "$name ended at its start"
+        [ $SECONDS -lt $deadline ] || fail_with "$log" "$name did not answer within 60 s"
+        sleep 0.1
+    done
 }
 
 # runs PIDFILE WORD: the process of the file lives, and its command line holds the word. Pids are used again.

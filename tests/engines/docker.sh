@@ -45,7 +45,7 @@ start_engine() {
     configuration >"$docker_state/daemon.json"
     say "starting dockerd on $socket"
     daemon "$docker_state/dockerd.log" dockerd --config-file "$docker_state/daemon.json"
-    wait_for 60 answers || fail_with "$docker_state/dockerd.log" "dockerd did not answer within 60 s"
+    answers_or_fails dockerd "$docker_state/dockerd.log" answers
 }
 
 engine() {

@@ -31,8 +31,8 @@ registry_start() {
     registry_configuration "$(cat "$registry_state/port")" >"$registry_state/registry.yml"
     say "starting docker-registry"
     daemon "$registry_state/log" docker-registry serve "$registry_state/registry.yml"
-    echo $! >"$registry_state/pid"
-    wait_for 20 registry_answers || fail_with "$registry_state/log" "docker-registry did not answer within 20 s"
+    echo "$daemon_pid" >"$registry_state/pid"
+    answers_or_fails docker-registry "$registry_state/log" registry_answers
 }
 
 registry_up() {
