@@ -17,6 +17,7 @@ mod terminal;
 
 pub mod balancer;
 pub mod build;
+pub mod client_config;
 pub mod connect;
 pub mod labels;
 pub mod pull;
