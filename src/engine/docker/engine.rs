@@ -409,8 +409,7 @@ impl Docker {
         if code == 0 {
             return Ok(());
         }
-        let failure = Failure::failed(format!("job {job} ended with exit code {code}"));
-        Err(readiness::with_log(self.api(), &id, failure).await)
+        Err(readiness::job_failed(self.api(), &id, job, spec, code).await)
     }
 
     async fn wait_for_end(&self, id: &str) -> Result<i64, Failure> {
@@ -419,7 +418,9 @@ impl Docker {
             Some(Ok(end)) => Ok(end.status_code),
             Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
             Some(Err(e)) => Err(fail::asking("how a job ended", &e)),
-            None => Err(Failure::failed("the Docker engine ended while a job ran")),
+            None => Err(Failure::failed("the Docker engine does not say how a job ended")
+                .because("it went away while the job ran")
+                .hint("once it runs again, run the same command again: it goes on from here")),
         }
     }
 
@@ -632,7 +633,7 @@ impl Engine for Docker {
             Action::RemoveReplica { replica } => self.remove_replica(replica).await,
             Action::StopReplica { replica } => self.stop_replica(replica).await,
             Action::ResumeReplica { replica } => {
-                containers::start(self.api(), &self.names().replica(replica), &replica.to_string()).await
+                containers::resume(self.api(), &self.names().replica(replica), &replica.to_string()).await
             }
         }
     }
