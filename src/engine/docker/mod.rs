@@ -13,6 +13,7 @@ mod engine;
 mod fail;
 mod files;
 mod observe;
+mod preflight;
 mod readiness;
 mod terminal;
 

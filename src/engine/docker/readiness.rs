@@ -14,9 +14,9 @@ use futures_util::StreamExt;
 use nix::sys::signal::Signal;
 
 use super::ends::Ends;
-use super::{containers, fail};
 use super::observe::{health, published, running};
 use super::spec::Container;
+use super::{containers, fail};
 use crate::engine::Note;
 use crate::engine::local::probe;
 use crate::error::{Exit, Failure};
@@ -186,12 +186,7 @@ pub async fn wait(
 
 /// Starts a container now that the engine would start again only after a long pause: what made its program end may be
 /// mended since.
-async fn hurry(
-    docker: &Docker,
-    id: &str,
-    called: &str,
-    container: &ContainerInspectResponse,
-) -> Result<(), Failure> {
+async fn hurry(docker: &Docker, id: &str, called: &str, container: &ContainerInspectResponse) -> Result<(), Failure> {
     let status = container.state.as_ref().and_then(|s| s.status);
     if status != Some(Status::RESTARTING) || container.restart_count.unwrap_or(0) < SLOW_RESTARTS {
         return Ok(());
