@@ -40,7 +40,8 @@ impl Args {
 
     async fn up(self, global: &Global) -> Result<Exit> {
         let begin = Instant::now();
-        let session = Session::open(global, Options { timeout: self.timeout.0 }).await?;
+        let options = Options { timeout: self.timeout.0 };
+        let session = Session::open_to_change(global, options, self.dry_run).await?;
         session::require_services(&session, &self.services)?;
         let intent = Intent::Up { only: self.services.clone(), scaled: Vec::new() };
         if self.dry_run {

@@ -8,10 +8,12 @@
 //! Between commands nobody of ours runs: restart policies heal, the balancer leaves out what does not answer.
 
 mod containers;
+mod ends;
 mod engine;
 mod fail;
 mod files;
 mod observe;
+mod preflight;
 mod readiness;
 mod terminal;
 
