@@ -3,6 +3,8 @@
 
 podman_state=$state/podman
 podman_socket=$runtime/podman.sock
+podman_pid=$runtime/podman.pid
+podman_word=unix://$podman_socket
 
 # Its storage and its settings are its own; the user's are not read.
 podman_configuration() {
@@ -58,8 +60,8 @@ podman_start() {
     say "starting Podman's service on $podman_socket"
     CONTAINERS_CONF="$podman_state/containers.conf" CONTAINERS_STORAGE_CONF="$podman_state/storage.conf" \
         CONTAINERS_REGISTRIES_CONF="$podman_state/registries.conf" \
-        daemon "$podman_state/log" podman system service --time=0 "unix://$podman_socket"
-    echo "$daemon_pid" >"$runtime/podman.pid"
+        daemon "$podman_state/log" podman system service --time=0 "$podman_word"
+    echo "$daemon_pid" >"$podman_pid"
     answers_or_fails "Podman's service" "$podman_state/log" podman_answers
 }
 
@@ -93,15 +95,15 @@ podman_images() {
 
 podman_up() {
     up
-    runs "$runtime/podman.pid" "$podman_socket" || podman_start
+    runs "$podman_pid" "$podman_word" || podman_start
     podman_images
-    echo "DOCKER_HOST=unix://$podman_socket"
+    echo "DOCKER_HOST=$podman_word"
 }
 
 podman_down() {
-    if runs "$runtime/podman.pid" "$podman_socket"; then
+    if runs "$podman_pid" "$podman_word"; then
         # Its containers would outlive it.
         ours_podman rm --all --force --volumes >/dev/null
-        end "$runtime/podman.pid" "$podman_socket"
+        end "$podman_pid" "$podman_word"
     fi
 }
