@@ -436,9 +436,13 @@ impl Docker {
             Role::Replica => vec![("SCALECTL_REPLICA", id.to_string())],
             _ => Vec::new(),
         };
+        let mut of = labels::of_replica(&self.identity, role, id, &fingerprint);
+        if let Some(check) = &spec.check {
+            of.insert(labels::CHECK.to_owned(), serde_json::json!(check).to_string());
+        }
         let placed = Placed {
             name: &name,
-            labels: labels::of_replica(&self.identity, role, id, &fingerprint),
+            labels: of,
             network: &self.names().network(),
             files: files.as_deref(),
             own: &own,
@@ -598,7 +602,7 @@ impl Change {
 impl Engine for Docker {
     async fn observe(&self) -> Result<Observed, Failure> {
         let inventory = self.inventory().await?;
-        let looked = observe::observe(self.api(), &inventory, &self.specs, self.connection.endpoint.remote);
+        let looked = observe::observe(self.api(), &inventory, self.connection.endpoint.remote);
         let (mut observed, images) = tokio::try_join!(looked, self.image_ids(self.specs.images.keys()))?;
         observed.environments = images.into_keys().collect();
         Ok(observed)
