@@ -3,6 +3,8 @@
 
 docker_state=$state/docker
 socket=/var/run/docker.sock
+docker_pid=$runtime/docker.pid
+docker_word=$docker_state/daemon.json
 
 answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 
@@ -27,7 +29,7 @@ configuration() {
 {
   "data-root": "$docker_state/data",
   "exec-root": "$runtime/docker",
-  "pidfile": "$runtime/docker.pid",
+  "pidfile": "$docker_pid",
   "hosts": ["unix://$socket"],
   "bip": "172.19.0.1/24",
   "default-address-pools": [{"base": "172.20.0.0/14", "size": 24}],
@@ -42,9 +44,9 @@ start_engine() {
     needs dockerd docker.io iptables iptables
     keep_packets_here
     mkdir -p "$docker_state" "$runtime"
-    configuration >"$docker_state/daemon.json"
+    configuration >"$docker_word"
     say "starting dockerd on $socket"
-    daemon "$docker_state/dockerd.log" dockerd --config-file "$docker_state/daemon.json"
+    daemon "$docker_state/dockerd.log" dockerd --config-file "$docker_word"
     answers_or_fails dockerd "$docker_state/dockerd.log" answers
 }
 
@@ -54,7 +56,7 @@ engine() {
     start_engine
 }
 
-stop_engine() { end "$runtime/docker.pid" "$docker_state/daemon.json"; }
+stop_engine() { end "$docker_pid" "$docker_word"; }
 
 restart() {
     [ "$(status)" = ours ] || fail "tests/docker started no engine here"

@@ -3,6 +3,8 @@
 
 registry_state=$state/registry
 registry_user=scalectl
+registry_pid=$registry_state/pid
+registry_word=$registry_state/registry.yml
 
 registry_configuration() {
     cat <<YAML
@@ -28,15 +30,15 @@ registry_start() {
     fi
     htpasswd -Bbc "$registry_state/users" "$registry_user" "$(cat "$registry_state/password")" 2>/dev/null
     free_port >"$registry_state/port"
-    registry_configuration "$(cat "$registry_state/port")" >"$registry_state/registry.yml"
+    registry_configuration "$(cat "$registry_state/port")" >"$registry_word"
     say "starting docker-registry"
-    daemon "$registry_state/log" docker-registry serve "$registry_state/registry.yml"
-    echo "$daemon_pid" >"$registry_state/pid"
+    daemon "$registry_state/log" docker-registry serve "$registry_word"
+    echo "$daemon_pid" >"$registry_pid"
     answers_or_fails docker-registry "$registry_state/log" registry_answers
 }
 
 registry_up() {
-    runs "$registry_state/pid" "$registry_state/registry.yml" || registry_start
+    runs "$registry_pid" "$registry_word" || registry_start
     echo "REGISTRY_ADDRESS=127.0.0.1:$(cat "$registry_state/port")"
     echo "REGISTRY_USER=$registry_user"
     echo "REGISTRY_PASSWORD=$(cat "$registry_state/password")"
@@ -44,4 +46,4 @@ registry_up() {
     echo "REGISTRY_CREDENTIAL_HELPERS=$root/tests/engines/helpers"
 }
 
-registry_down() { end "$registry_state/pid" "$registry_state/registry.yml"; }
+registry_down() { end "$registry_pid" "$registry_word"; }

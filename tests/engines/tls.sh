@@ -9,6 +9,8 @@ tls_here=172.18.0.1
 tls_there=172.18.0.2
 tls_port=2376
 tls_disk=4G
+tls_pid=$runtime/tls.pid
+tls_word=$tls_state/daemon.json
 
 # certificate NAME SUBJECT USAGE [SUBJECT-ALTERNATIVE-NAMES]: signed by ca.
 certificate() {
@@ -84,7 +86,7 @@ tls_configuration() {
 {
   "data-root": "$tls_state/data",
   "exec-root": "$runtime/tls",
-  "pidfile": "$runtime/tls.pid",
+  "pidfile": "$tls_pid",
   "hosts": ["tcp://$tls_there:$tls_port"],
   "tlsverify": true,
   "tlscacert": "$tls_state/server/ca.pem",
@@ -111,10 +113,10 @@ tls_start() {
     tls_certificates
     tls_network
     tls_mount
-    tls_configuration >"$tls_state/daemon.json"
+    tls_configuration >"$tls_word"
     say "starting dockerd on tcp://$tls_there:$tls_port"
     # Not through `ip netns exec`, whose /sys has no cgroups.
-    daemon "$tls_state/log" nsenter --net=/run/netns/$tls_space dockerd --config-file "$tls_state/daemon.json"
+    daemon "$tls_state/log" nsenter --net=/run/netns/$tls_space dockerd --config-file "$tls_word"
     answers_or_fails "the second dockerd" "$tls_state/log" there docker version
 }
 
@@ -132,7 +134,7 @@ tls_images() {
 
 tls_up() {
     up
-    runs "$runtime/tls.pid" "$tls_state/daemon.json" || tls_start
+    runs "$tls_pid" "$tls_word" || tls_start
     tls_images
     echo "DOCKER_HOST=tcp://$tls_there:$tls_port"
     echo "DOCKER_TLS_VERIFY=1"
@@ -140,7 +142,7 @@ tls_up() {
 }
 
 tls_down() {
-    end "$runtime/tls.pid" "$tls_state/daemon.json"
+    end "$tls_pid" "$tls_word"
     if mountpoint -q "$tls_state/data"; then umount "$tls_state/data"; fi
     if [ "$(id -u)" -eq 0 ]; then tls_unlink; fi
 }

@@ -23,6 +23,7 @@ pub mod client_config;
 pub mod connect;
 pub mod labels;
 pub mod pull;
+pub mod reference;
 pub mod registry;
 pub mod spec;
 

@@ -67,10 +67,14 @@ impl fmt::Display for EngineInfo {
 ///
 /// With the root cause, when it does not answer within 5 seconds, is too old, or is no Docker engine.
 pub async fn connect(endpoint: &Endpoint) -> Result<Connection, Failure> {
+    connect_within(PATIENCE, endpoint).await
+}
+
+async fn connect_within(patience: Duration, endpoint: &Endpoint) -> Result<Connection, Failure> {
     let transport = Transport::to(endpoint)?;
-    timeout(PATIENCE, handshake(endpoint, transport))
+    timeout(patience, handshake(endpoint, transport))
         .await
-        .unwrap_or_else(|_| Err(cause::silent(endpoint, &format!("no answer within {} s", PATIENCE.as_secs()))))
+        .unwrap_or_else(|_| Err(cause::silent(endpoint, &format!("no answer within {} s", patience.as_secs()))))
 }
 
 async fn handshake(endpoint: &Endpoint, transport: Transport) -> Result<Connection, Failure> {

@@ -90,11 +90,12 @@ async fn a_refused_port_and_an_unknown_host_are_told_apart() {
     assert!(unknown.what().ends_with("has a host name that cannot be resolved"), "{unknown}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn patience_has_an_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent = connect(&at(&format!("tcp://{}", listener.local_addr().unwrap()))).await.unwrap_err();
-    assert_eq!(silent.evidence(), ["no answer within 5 s"]);
+    let endpoint = at(&format!("tcp://{}", listener.local_addr().unwrap()));
+    let silent = connect_within(Duration::from_secs(1), &endpoint).await.unwrap_err();
+    assert_eq!(silent.evidence(), ["no answer within 1 s"]);
 }
 
 #[tokio::test]
