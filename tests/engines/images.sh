@@ -86,7 +86,9 @@ make_image() {
 
 # An engine that is not ours has its user's images: those stay, and the official ones can perhaps be pulled.
 present_or_pulled() {
-    docker image inspect "$1" >/dev/null 2>&1 || docker pull --quiet "$1" >/dev/null 2>&1
+    if docker image inspect "$1" >/dev/null 2>&1; then return; fi
+    say "pulling $1"
+    docker pull --quiet "$1" >/dev/null 2>&1
 }
 
 make_images() {

@@ -114,6 +114,7 @@ tls_start() {
     tls_network
     tls_mount
     tls_configuration >"$tls_word"
+    forget_killed "$tls_pid" "$tls_word" "$runtime/tls"
     say "starting dockerd on tcp://$tls_there:$tls_port"
     # Not through `ip netns exec`, whose /sys has no cgroups.
     daemon "$tls_state/log" nsenter --net=/run/netns/$tls_space dockerd --config-file "$tls_word"
