@@ -7,6 +7,7 @@ use super::choose::EngineKind;
 use super::docker::Docker;
 use super::execute::{Engine, Note};
 use super::local::Local;
+use super::logs::Logs;
 use super::model::{Ground, Identity, Observed, ObservedReplica};
 use super::plan::{Action, Plan};
 use crate::error::Failure;
@@ -116,6 +117,17 @@ impl AnyEngine {
                 local.foreground(&replica.id.service, Some(command), variables).await
             }
             Self::Docker(docker) => docker.exec(&replica.id, command).await,
+        }
+    }
+
+    /// The logs whose sources are wanted: replicas (`api-2`), jobs (`job-migrate`), balancers.
+    pub fn logs(&self, wanted: impl Fn(&str) -> bool + 'static) -> Logs {
+        match self {
+            Self::Local(local) => {
+                let wanted = move |source: &str| source != "supervisor" && wanted(source);
+                Logs::Local(super::local::Logs::new(local.places().logs(), wanted))
+            }
+            Self::Docker(docker) => Logs::Docker(docker.logs(wanted)),
         }
     }
 

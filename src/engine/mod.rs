@@ -13,11 +13,13 @@ mod diff;
 mod execute;
 mod lock;
 mod model;
+mod options;
 mod plan;
 mod preflight;
 
 pub mod docker;
 pub mod local;
+pub mod logs;
 pub mod source;
 
 pub use any::AnyEngine;
@@ -30,4 +32,5 @@ pub use model::{
     Fingerprint, Ground, Identity, Observed, ObservedBalancer, ObservedReplica, Preparation, Replacement, ReplicaId,
     ReplicaState,
 };
+pub use options::Options;
 pub use plan::{Action, Plan, Step, StepId};

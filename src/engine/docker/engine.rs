@@ -19,11 +19,11 @@ use super::observe::{self, Inventory};
 use super::spec::{self, BalancerSpec, Container, Input, Origin, Specs};
 use super::{fail, files, pull, readiness};
 use crate::backing;
-use crate::engine::local::{Options, Places};
+use crate::engine::local::Places;
 use crate::engine::{
     Action, BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume,
-    Engine, Fingerprint, Ground, Identity, Note, Observed, Plan, Preparation, Replacement, ReplicaId, preflight,
-    source,
+    Engine, Fingerprint, Ground, Identity, Note, Observed, Options, Plan, Preparation, Replacement, ReplicaId,
+    preflight, source,
 };
 use crate::error::Failure;
 use crate::ports;
@@ -137,7 +137,13 @@ impl Docker {
         &self.connection.docker
     }
 
-    fn names(&self) -> Names<'_> {
+    /// The key of the digest of secrets.
+    pub(super) fn digest_key(&self) -> &[u8; 32] {
+        &self.digest_key
+    }
+
+    /// What the project's things are called.
+    pub(super) fn names(&self) -> Names<'_> {
         Names(&self.identity.project)
     }
 

@@ -11,6 +11,7 @@ mod containers;
 mod engine;
 mod fail;
 mod files;
+mod logs;
 mod observe;
 mod readiness;
 mod terminal;
@@ -24,4 +25,5 @@ pub mod registry;
 pub mod spec;
 
 pub use engine::Docker;
+pub use logs::Logs;
 pub use observe::runs;
