@@ -10,6 +10,7 @@ use super::local::Local;
 use super::logs::Logs;
 use super::model::{Ground, Identity, Observed, ObservedReplica};
 use super::plan::{Action, Plan};
+use super::usage::Sample;
 use crate::error::Failure;
 use crate::units::Name;
 
@@ -117,6 +118,18 @@ impl AnyEngine {
                 local.foreground(&replica.id.service, Some(command), variables).await
             }
             Self::Docker(docker) => docker.exec(&replica.id, command).await,
+        }
+    }
+
+    /// A look at what each running replica and balancer uses, by its name.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer.
+    pub async fn samples(&self, observed: &Observed) -> Result<BTreeMap<String, Sample>, Failure> {
+        match self {
+            Self::Local(_) => Ok(super::local::samples(observed)),
+            Self::Docker(docker) => Ok(docker.samples(observed).await),
         }
     }
 

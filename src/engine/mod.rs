@@ -21,6 +21,7 @@ pub mod docker;
 pub mod local;
 pub mod logs;
 pub mod source;
+pub mod usage;
 
 pub use any::AnyEngine;
 pub use choose::{EngineKind, Presence, choose};

@@ -15,6 +15,7 @@ mod logs;
 mod observe;
 mod readiness;
 mod terminal;
+mod usage;
 
 pub mod balancer;
 pub mod build;

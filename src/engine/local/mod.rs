@@ -18,6 +18,7 @@ mod protocol;
 mod sources;
 mod spec;
 mod supervisor;
+mod usage;
 mod volumes;
 
 pub mod balancer;
@@ -30,3 +31,4 @@ pub use places::Places;
 pub use protocol::Process;
 pub use spec::{Specs, specs};
 pub use supervisor::supervise;
+pub use usage::samples;
