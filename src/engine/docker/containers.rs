@@ -75,6 +75,7 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
             mounts: Some(mounts(spec, placed)),
             tmpfs: Some(spec.tmpfs.iter().map(|folder| (folder.clone(), "mode=1777".to_owned())).collect()),
             readonly_rootfs: Some(spec.read_only),
+            shm_size: spec.shm_size.and_then(|size| i64::try_from(size).ok()),
             nano_cpus: spec.resources.as_ref().and_then(|r| r.cpu).map(|cpu| i64::from(cpu.millis()) * 1_000_000),
             memory: spec.resources.as_ref().and_then(|r| r.memory).and_then(|m| i64::try_from(m.0).ok()),
             network_mode: Some(placed.network.to_owned()),

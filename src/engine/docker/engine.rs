@@ -48,6 +48,7 @@ pub struct Docker {
     /// Changes of members that no balancer knows yet.
     waiting: RefCell<Vec<Change>>,
     changing: tokio::sync::Mutex<()>,
+    filling: tokio::sync::Mutex<()>,
 }
 
 impl Docker {
@@ -70,6 +71,7 @@ impl Docker {
             lenient: false,
             waiting: RefCell::default(),
             changing: tokio::sync::Mutex::default(),
+            filling: tokio::sync::Mutex::default(),
         })
     }
 
@@ -98,7 +100,12 @@ impl Docker {
             .map_err(|e| Failure::failed(format!("cannot write to {}: {e}", docker.places.state().display())))?;
         let backing = backing::resolve(stack);
         let sources = docker.sources(stack).await?;
-        let mut input = Input { stack, backing, sources, images: BTreeMap::new(), digest_key: docker.digest_key };
+        let own_files = |(name, resolved): (&Name, &backing::Resolved<'_>)| {
+            Ok::<_, Failure>((name.clone(), backing::project_files(stack, resolved)?))
+        };
+        let project_files = backing.iter().map(own_files).collect::<Result<_, _>>()?;
+        let (images, digest_key) = (BTreeMap::new(), docker.digest_key);
+        let mut input = Input { stack, backing, project_files, sources, images, digest_key };
         // A first look says which images there have to be; what the engine has of them belongs to what runs.
         let wanted = spec::specs(&input)?.images;
         input.images = docker.image_ids(wanted.keys()).await?;
@@ -297,6 +304,8 @@ impl Docker {
         if spec.files.is_empty() {
             return Ok(None);
         }
+        // Replicas of one service that start at once share a volume.
+        let _one_at_a_time = self.filling.lock().await;
         let digest = spec::files_digest(&self.digest_key, &spec.files);
         files::provide(self.api(), &self.identity, service, spec, &digest).await.map(Some)
     }
@@ -433,9 +442,13 @@ impl Docker {
             Role::Replica => vec![("SCALECTL_REPLICA", id.to_string())],
             _ => Vec::new(),
         };
+        let mut of = labels::of_replica(&self.identity, role, id, &fingerprint);
+        if let Some(check) = &spec.check {
+            of.insert(labels::CHECK.to_owned(), serde_json::json!(check).to_string());
+        }
         let placed = Placed {
             name: &name,
-            labels: labels::of_replica(&self.identity, role, id, &fingerprint),
+            labels: of,
             network: &self.names().network(),
             files: files.as_deref(),
             own: &own,
@@ -595,7 +608,7 @@ impl Change {
 impl Engine for Docker {
     async fn observe(&self) -> Result<Observed, Failure> {
         let inventory = self.inventory().await?;
-        let looked = observe::observe(self.api(), &inventory, &self.specs, self.connection.endpoint.remote);
+        let looked = observe::observe(self.api(), &inventory, self.connection.endpoint.remote);
         let (mut observed, images) = tokio::try_join!(looked, self.image_ids(self.specs.images.keys()))?;
         observed.environments = images.into_keys().collect();
         Ok(observed)

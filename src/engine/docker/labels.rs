@@ -21,6 +21,8 @@ pub const SLOT: &str = "scalectl.slot";
 pub const FINGERPRINT: &str = "scalectl.fingerprint";
 /// What a balancer's configuration says besides its members, as JSON.
 pub const BALANCER: &str = "scalectl.balancer";
+/// Port and path of a replica's readiness check, as JSON: whoever looks need not know the stack.
+pub const CHECK: &str = "scalectl.check";
 /// The name of a job.
 pub const JOB: &str = "scalectl.job";
 /// The digest of what a job ran.

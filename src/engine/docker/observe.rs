@@ -18,7 +18,6 @@ use super::connect::Connection;
 use super::fail;
 use super::labels::{self, Role};
 use super::readiness::{self, Answer};
-use super::spec::Specs;
 use crate::engine::{Exited, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState};
 use crate::error::Failure;
 use crate::units::Name;
@@ -139,7 +138,7 @@ pub fn labels_of(container: &ContainerInspectResponse) -> HashMap<String, String
 /// # Errors
 ///
 /// When the engine does not answer.
-pub async fn observe(docker: &Docker, inventory: &Inventory, specs: &Specs, remote: bool) -> Result<Observed, Failure> {
+pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Result<Observed, Failure> {
     let mut observed = Observed { grounded: inventory.network, ..Observed::default() };
     let ids = inventory.volume_ids();
     observed.volumes = ids.keys().cloned().collect();
@@ -149,7 +148,7 @@ pub async fn observe(docker: &Docker, inventory: &Inventory, specs: &Specs, remo
         replicas.filter_map(|(role, container)| Some((*role, labels::replica(&labels_of(container))?, container)));
     let looked = seen.map(|(role, id, container)| {
         let member = members.contains(&id);
-        async move { replica(docker, role, id, container, specs, remote, member).await }
+        async move { replica(docker, role, id, container, remote, member).await }
     });
     observed.replicas = join_all(looked).await;
     for (role, container) in &inventory.containers {
@@ -195,15 +194,13 @@ async fn replica(
     role: Role,
     id: ReplicaId,
     container: &ContainerInspectResponse,
-    specs: &Specs,
     remote: bool,
     member: bool,
 ) -> ObservedReplica {
     let of = labels_of(container);
     let state = state(container);
-    let spec = specs.services.get(&id.service).or_else(|| specs.backing.get(&id.service)).map(|(spec, _)| spec);
     let answer = match (state, &container.id) {
-        (ReplicaState::Running, Some(name)) => readiness::ask(docker, name, container, spec, remote).await,
+        (ReplicaState::Running, Some(name)) => readiness::ask(docker, name, container, remote).await,
         _ => Answer::NotYet(None),
     };
     let (ready, check) = match answer {
@@ -211,9 +208,7 @@ async fn replica(
         Answer::NotYet(check) => (false, check),
     };
     let inner = container.state.clone().unwrap_or_default();
-    let port = spec.and_then(|spec| spec.ports.first()).map(|port| port.container);
-    let ports = published(container);
-    let address = ports.iter().find(|(inside, _)| port.is_none_or(|port| port == *inside)).map(|(_, address)| *address);
+    let address = published(container).first().map(|(_, address)| *address);
     let exited = inner.exit_code.filter(|_| state != ReplicaState::Running && inner.finished_at.is_some());
     ObservedReplica {
         fingerprint: labels::fingerprint(&of),

@@ -13,7 +13,8 @@ use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
 use futures_util::StreamExt;
 
 use super::fail;
-use super::observe::{health, published, running};
+use super::labels::{self, Role};
+use super::observe::{health, labels_of, published, running};
 use super::spec::Container;
 use crate::engine::Note;
 use crate::engine::local::probe;
@@ -38,23 +39,18 @@ pub enum Answer {
     NotYet(Option<String>),
 }
 
-/// Asks a running container once.
-pub async fn ask(
-    docker: &Docker,
-    id: &str,
-    container: &ContainerInspectResponse,
-    spec: Option<&Container>,
-    remote: bool,
-) -> Answer {
-    let Some(spec) = spec else { return by_health(container) };
-    if let Some(command) = &spec.health {
+/// Asks a running container once, as its labels say.
+pub async fn ask(docker: &Docker, id: &str, container: &ContainerInspectResponse, remote: bool) -> Answer {
+    let of = labels_of(container);
+    if Role::of(&of) == Some(Role::Backing) {
         // The engine's own check is as good as ours once it has succeeded, and costs nothing.
         if health(container) == Some(HealthStatusEnum::HEALTHY) {
             return Answer::Ready;
         }
-        return by_command(docker, id, command).await;
+        return own_health(docker, id, container).await;
     }
-    let Some((port, path)) = &spec.check else {
+    let check = of.get(labels::CHECK).and_then(|text| serde_json::from_str::<(u16, String)>(text).ok());
+    let Some((port, path)) = check else {
         return if running(container) { Answer::Ready } else { Answer::NotYet(None) };
     };
     if remote {
@@ -64,10 +60,10 @@ pub async fn ask(
         };
     }
     let ports = published(container);
-    let Some((_, address)) = ports.iter().find(|(inside, _)| inside == port) else {
+    let Some((_, address)) = ports.iter().find(|(inside, _)| *inside == port) else {
         return Answer::NotYet(Some(format!("port {port} is not published")));
     };
-    match probe::check(*address, path, CHECK).await {
+    match probe::check(*address, &path, CHECK).await {
         probe::Outcome::Ready => Answer::Ready,
         other => Answer::NotYet(Some(format!("GET {path}: {other}"))),
     }
@@ -157,7 +153,7 @@ pub async fn wait(
             return Err(ended(docker, id, called, spec, &container, restarts).await);
         }
         let answer = match running(&container) {
-            true => ask(docker, id, &container, Some(spec), remote).await,
+            true => ask(docker, id, &container, remote).await,
             false => Answer::NotYet(Some("it is being restarted".to_owned())),
         };
         let Answer::NotYet(reason) = answer else { return Ok(()) };

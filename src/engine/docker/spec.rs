@@ -15,7 +15,8 @@ use crate::stack::{EnvValue, Job, Resources, SecretDelivery, Service, Stack};
 use crate::units::Name;
 
 /// Where a container finds its files: configuration and secrets.
-pub const FILES: &str = "/run/scalectl";
+pub use crate::backing::FILES;
+
 /// Where a balancer finds its configuration, which changes while it runs.
 pub const BALANCER_CONFIG: &str = "/etc/scalectl";
 
@@ -25,6 +26,8 @@ pub struct Input<'a> {
     pub stack: &'a Stack,
     /// Its backing services.
     pub backing: BTreeMap<Name, Resolved<'a>>,
+    /// The project's files that its backing services are given.
+    pub project_files: BTreeMap<Name, BTreeMap<String, String>>,
     /// Hash of what each service is built from: files, arguments, target, base images.
     pub sources: BTreeMap<Name, String>,
     /// Ids of the images that the engine has, by reference.
@@ -58,6 +61,8 @@ pub struct Container {
     pub tmpfs: Vec<String>,
     /// Nothing but volumes and folders in memory can be written.
     pub read_only: bool,
+    /// Size of /dev/shm in bytes.
+    pub shm_size: Option<u64>,
     /// Limits.
     pub resources: Option<Resources>,
     /// Command inside that succeeds once it serves.
@@ -85,6 +90,7 @@ impl Container {
             volumes: BTreeMap::new(),
             tmpfs: Vec::new(),
             read_only: false,
+            shm_size: None,
             resources: None,
             health: None,
             check: None,
@@ -176,7 +182,8 @@ pub fn specs(input: &Input<'_>) -> Result<Specs, Failure> {
 impl Specs {
     fn backing_service(&mut self, input: &Input<'_>, name: &Name, resolved: &Resolved<'_>) -> Result<(), Failure> {
         let names = Names(&input.stack.project.name);
-        let found = backing::container(input.stack, resolved)?;
+        let none = BTreeMap::new();
+        let found = backing::container(input.stack, resolved, input.project_files.get(name).unwrap_or(&none))?;
         let container = Container {
             command: found.command,
             environment: found.environment,
@@ -188,6 +195,7 @@ impl Specs {
             volumes: found.volume.iter().map(|folder| (folder.clone(), names.volume(name))).collect(),
             tmpfs: found.tmpfs,
             read_only: found.read_only,
+            shm_size: found.shm_size,
             resources: found.resources,
             health: Some(found.health),
             stop_signal: found.stop_signal,
