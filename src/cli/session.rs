@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result};
 
 use super::Global;
 use crate::engine::docker::{self, Docker, connect};
-use crate::engine::local::{Local, Options, Places};
+use crate::engine::local::{Local, Places};
 use crate::engine::{
-    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Plan, Presence, choose, diff, execute,
-    ground,
+    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Options, Plan, Presence, choose, diff,
+    execute, ground,
 };
 use crate::error::Failure;
 use crate::stack::{self, Stack};
@@ -222,6 +222,12 @@ impl<'g> Session<'g> {
         let _lock = self.lock().await?;
         let plan = ground(&self.desired, &self.engine.observe().await?);
         self.carry_out(&plan).await
+    }
+
+    /// Leaves nothing to be prepared but what one service needs.
+    pub fn only(&mut self, service: &Name) {
+        self.desired.services.retain(|known| &known.name == service);
+        self.desired.balancers.clear();
     }
 
     /// The flags that every command takes.
