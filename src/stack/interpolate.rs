@@ -112,6 +112,11 @@ fn substitute(expression: &str, variables: &Variables, out: &mut Text) -> Result
     Ok(())
 }
 
+/// A text with its variables replaced; `None` where one has no value, or the text is written wrongly.
+pub fn interpolated(text: &str, variables: &Variables) -> Option<String> {
+    replace(text, variables).ok().map(|replaced| replaced.text)
+}
+
 /// The variable for want of which a text cannot be interpolated.
 pub(super) fn undefined(text: &str, variables: &Variables) -> Option<String> {
     match replace(text, variables) {
@@ -137,7 +142,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// Whether a process's environment can hold a variable of this name, as POSIX writes them.
-pub(super) fn is_variable_name(name: &str) -> bool {
+pub fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -1,0 +1,10 @@
+//! From a compose file to a stack.
+
+mod convert;
+mod model;
+mod roles;
+mod servers;
+mod variables;
+
+pub use convert::{Input, convert};
+pub use model::read;
