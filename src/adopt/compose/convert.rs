@@ -3,18 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
+use super::environment::passed;
+use super::fields::{self, command, cpu, memory, move_port, port, replicas};
 use super::model::{Compose, Service};
 use super::roles::{Role, roles};
-use super::servers::{self, Address, Server};
-use super::variables::literal;
+use super::servers::{self, Server};
 use crate::adopt::dockerfile::{self, Image};
 use crate::adopt::draft::{self, Draft};
+use crate::adopt::runtime;
 use crate::adopt::secrets::Secrets;
-use crate::adopt::{command_of, runtime};
 use crate::backing::{self, address_variable};
 use crate::error::Failure;
-use crate::stack::{DOT_ENV, has_password, interpolated, is_secret_name};
-use crate::units::{Bytes, Cpu, Name, TimeSpan};
+use crate::stack::interpolated;
+use crate::units::{Name, TimeSpan};
 
 /// Ports of images that publish none, because only their neighbours reach them.
 const PORTS: [(&str, &str); 6] = [
@@ -61,14 +62,15 @@ pub fn convert(input: &Input<'_>, secrets: &mut Secrets) -> Result<Draft, Failur
     Ok(draft)
 }
 
-struct Converter<'a, 'c> {
-    input: &'a Input<'c>,
-    roles: BTreeMap<&'c str, Role>,
+/// What is known while sections are made.
+pub(super) struct Converter<'a, 'c> {
+    pub(super) input: &'a Input<'c>,
+    pub(super) roles: BTreeMap<&'c str, Role>,
     images: BTreeMap<&'c str, Image>,
-    servers: Vec<Server>,
+    pub(super) servers: Vec<Server>,
     /// Names in the stack of services and jobs.
-    names: BTreeMap<&'c str, Name>,
-    secrets: &'a mut Secrets,
+    pub(super) names: BTreeMap<&'c str, Name>,
+    pub(super) secrets: &'a mut Secrets,
     draft: &'a mut Draft,
 }
 
@@ -268,103 +270,6 @@ impl Converter<'_, '_> {
         if parts.as_os_str().is_empty() { ".".to_owned() } else { parts.display().to_string() }
     }
 
-    /// The variables of a service: its files first, then its own, which win.
-    fn environment(&mut self, own: &str, service: &Service, section: &mut draft::Service, notes: &mut Vec<String>) {
-        let mut all: BTreeMap<String, (String, bool)> = BTreeMap::new();
-        for (file, required) in &service.env_files {
-            let path = self.input.folder.join(file);
-            let is_own = path.canonicalize().ok() == self.input.root.join(DOT_ENV).canonicalize().ok();
-            match dotenvy::from_path_iter(&path).and_then(Iterator::collect::<Result<Vec<_>, _>>) {
-                Ok(pairs) => all.extend(pairs.into_iter().map(|(name, value)| (name, (literal(&value), is_own)))),
-                Err(_) if *required => notes.push(format!("not adopted: {file}, which cannot be read")),
-                Err(_) => {}
-            }
-        }
-        for (name, text) in &service.environment {
-            all.insert(name.clone(), (passed(name, text), false));
-        }
-        let mut elsewhere = Vec::new();
-        for (name, (text, is_own)) in all {
-            if self.is_set_by_scalectl(&name, &text, section) {
-                continue;
-            }
-            match self.address(own, &name, &text, section) {
-                Some(Address::Given) => {}
-                Some(Address::Rewritten(text)) => {
-                    elsewhere.push(name.clone());
-                    section.env.insert(name.clone(), self.secret(own, &name, text));
-                }
-                None if is_own => drop(section.env.insert(name.clone(), format!("${{{name}}}"))),
-                None => drop(section.env.insert(name.clone(), self.secret(own, &name, text))),
-            }
-        }
-        if !elsewhere.is_empty() {
-            let names = elsewhere.join(", ");
-            notes.push(format!(
-                "{names}: names of containers; the local engine knows only the addresses that `uses` gives"
-            ));
-        }
-        if section.uses.iter().any(|used| used.as_str() == "redis") && needs_password(&section.env) {
-            section.env.insert("REDIS_PASSWORD".to_owned(), "${REDIS_PASSWORD}".to_owned());
-            notes.push("Redis asks for REDIS_PASSWORD: its program has to send it".to_owned());
-        }
-        self.depends_on(service, section);
-    }
-
-    /// PORT is what `port` says.
-    fn is_set_by_scalectl(&self, name: &str, text: &str, section: &mut draft::Service) -> bool {
-        if name != "PORT" || text.parse::<u16>().is_err() {
-            return false;
-        }
-        section.port.get_or_insert_with(|| text.to_owned());
-        section.port.as_deref() == Some(text)
-    }
-
-    fn address(&mut self, own: &str, name: &str, text: &str, section: &mut draft::Service) -> Option<Address> {
-        for server in &self.servers {
-            if let Some(address) = server.address(name, text, own, self.secrets) {
-                if server.variable.is_some() {
-                    section.uses.insert(server.name.clone());
-                }
-                return Some(address);
-            }
-        }
-        // Another service of the stack, under a name that had to change.
-        let changed =
-            self.names.iter().find(|(other, name)| **other != name.as_str() && text.contains(&format!("//{other}")));
-        changed.map(|(other, name)| Address::Rewritten(text.replace(&format!("//{other}"), &format!("//{name}"))))
-    }
-
-    fn depends_on(&self, service: &Service, section: &mut draft::Service) {
-        for other in service.depends_on.keys() {
-            let server = self.servers.iter().find(|server| server.hosts[0] == *other && server.variable.is_some());
-            section.uses.extend(server.map(|server| server.name.clone()));
-            if self.roles.get(other.as_str()) == Some(&Role::Service) {
-                section.uses.extend(self.names.get(other.as_str()).cloned());
-            }
-        }
-    }
-
-    /// A text without the secret that it holds or that its name says it is.
-    fn secret(&mut self, own: &str, name: &str, text: String) -> String {
-        let default =
-            text.strip_prefix("${").and_then(|rest| rest.strip_suffix('}')).and_then(|rest| rest.split_once(":-"));
-        let (variable, value) = match default {
-            Some((variable, default)) if !default.contains('$') && is_secret_name(variable) => (variable, default),
-            _ => (name, text.as_str()),
-        };
-        let is_secret = is_secret_name(variable) || has_password(value);
-        if !is_secret || value.is_empty() || value.contains("${") {
-            return text;
-        }
-        let value = value.replace("$$", "$");
-        // A variable of this name in `.env` would stand for a server that runs elsewhere.
-        let is_address = self.servers.iter().any(|server| server.variable.as_deref() == Some(variable));
-        let wanted = if is_address { format!("{}_{variable}", own.to_ascii_uppercase()) } else { variable.to_owned() };
-        let wanted = wanted.replace(|c: char| !(c.is_ascii_alphanumeric() || c == '_'), "_");
-        format!("${{{}}}", self.secrets.keep(own, &wanted, &value))
-    }
-
     fn jobs(&mut self) {
         for (own, name) in self.with_role(&Role::Job) {
             let Some(service) = self.compose(&own) else { continue };
@@ -476,6 +381,7 @@ impl Converter<'_, '_> {
         let used: BTreeSet<Name> = self.draft.services.values().flat_map(|service| service.uses.clone()).collect();
         let front = self.draft.balancer.as_ref().map(|balancer| balancer.service.clone());
         let mut taken = BTreeSet::new();
+        let mut moved = Vec::new();
         // The one that requests come to keeps its port.
         let mut order: Vec<Name> = self.draft.services.keys().cloned().collect();
         order.sort_by_key(|name| Some(name) != front.as_ref());
@@ -506,6 +412,12 @@ impl Converter<'_, '_> {
                 let free = free.unwrap_or_default();
                 taken.insert(free.clone());
                 move_port(section, &port, &free);
+                moved.push((format!("{name}:{port}"), format!("{name}:{free}")));
+            }
+        }
+        for text in self.draft.services.values_mut().flat_map(|section| section.env.values_mut()) {
+            for (from, to) in &moved {
+                *text = fields::moved(text, from, to);
             }
         }
     }
@@ -543,91 +455,6 @@ impl Converter<'_, '_> {
                     "{variable} is set in .env or in the environment, so that server is used and none is run: remove it to run this one"
                 ));
             }
-        }
-    }
-}
-
-/// A service that knows Redis by its host alone has nowhere to read the password from.
-fn needs_password(env: &BTreeMap<String, String>) -> bool {
-    let by_host = env.values().any(|text| text == "redis" || text.starts_with("redis:") && !text.contains("//"));
-    by_host && !env.contains_key("REDIS_PASSWORD")
-}
-
-/// A variable without a value comes from the environment, as compose says.
-fn passed(name: &str, text: &Option<String>) -> String {
-    text.clone().unwrap_or_else(|| format!("${{{name}:-}}"))
-}
-
-/// Moves a service to another port than the one it shares; its arguments move with it.
-fn move_port(section: &mut draft::Service, from: &str, to: &str) {
-    section.port = Some(to.to_owned());
-    let mut moved = false;
-    for word in section.command.iter_mut().flatten() {
-        let is_port = |text: &str| text == from;
-        if is_port(word) || word.ends_with(&format!(":{from}")) || word.ends_with(&format!("={from}")) {
-            *word = format!("{}{to}", &word[..word.len() - from.len()]);
-            moved = true;
-        }
-    }
-    let how = if moved { "its command says so" } else { "its program has to listen on $PORT" };
-    section.notes.push(format!("port {from} is another service's, so this one has {to}: {how}"));
-}
-
-fn port(service: &Service, image: &Image, checked: Option<u16>) -> Option<String> {
-    let published = service.ports.first().map(|port| port.target.clone());
-    let known = |port: &u16| image.ports.is_empty() || image.ports.contains(port);
-    published.or_else(|| checked.filter(known).map(|port| port.to_string()))
-}
-
-/// The command that overrides the image's, or the image's own where the local engine can run it.
-fn command(service: &Service, image: &Image, local: bool, notes: &mut Vec<String>) -> Option<Vec<String>> {
-    match (&service.entrypoint, &service.command) {
-        (Some(entrypoint), command) => {
-            if image.entrypoint.is_some() || service.build.is_none() {
-                notes.push(
-                    "its entrypoint became part of its command; the image's own is still run before it".to_owned(),
-                );
-            }
-            Some(entrypoint.iter().chain(command.iter().flatten()).cloned().collect())
-        }
-        (None, Some(command)) => Some(command.clone()),
-        (None, None) => command_of(image).filter(|_| local),
-    }
-}
-
-fn replicas(service: &Service, notes: &mut Vec<String>) -> Option<String> {
-    match service.replicas.as_deref() {
-        Some("0") => {
-            notes.push("had no replicas; now it has one".to_owned());
-            None
-        }
-        replicas => replicas.filter(|replicas| *replicas != "1").map(str::to_owned),
-    }
-}
-
-fn cpu(service: &Service, notes: &mut Vec<String>) -> Option<String> {
-    let text = service.cpus.clone().filter(|text| text != "0")?;
-    if text.contains("${") || text.parse::<Cpu>().is_ok() {
-        return Some(text);
-    }
-    notes.push("not adopted: its processor limit, which is no number".to_owned());
-    None
-}
-
-/// Compose's units are binary: `512m` and `512MB` are 512 MiB.
-fn memory(service: &Service, notes: &mut Vec<String>) -> Option<String> {
-    let text = service.memory.clone()?;
-    let lower = text.to_ascii_lowercase();
-    let number = lower.trim_end_matches("ib").trim_end_matches('b');
-    let unit =
-        number.chars().last().filter(char::is_ascii_alphabetic).map(|unit| format!("{}i", unit.to_ascii_uppercase()));
-    let digits = number.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    match format!("{digits}{}", unit.unwrap_or_default()).parse::<Bytes>() {
-        Ok(Bytes(0)) => None,
-        Ok(bytes) => Some(bytes.to_string()),
-        Err(_) => {
-            notes.push("not adopted: its memory limit, which is no size".to_owned());
-            None
         }
     }
 }

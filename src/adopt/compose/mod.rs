@@ -1,6 +1,8 @@
 //! From a compose file to a stack.
 
 mod convert;
+mod environment;
+mod fields;
 mod model;
 mod roles;
 mod servers;
