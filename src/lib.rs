@@ -6,15 +6,16 @@
 //! | --- | --- | --- |
 //! | [`error`] | the failure that a person reads: what, where, why, what to do, exit code | nothing |
 //! | [`units`] | names, durations, percentages, sizes and rates as domain types | nothing |
-//! | [`bench`] | the load generator: schedule, target, sample, recorder, summary | `units` |
+//! | [`tls`] | TLS that does not check who the peer is | nothing |
+//! | [`bench`] | the load generator: schedule, target, sample, recorder, summary | `units`, `tls` |
 //! | [`report`] | a bench summary in, bytes of a format out | `bench`, `units` |
 //! | [`backing`] | the catalog of backing services, one entry each, and what a stack makes of it | `stack`, `units` |
 //! | [`stack`] | `scalectl.toml`: parse, overlay, interpolate, validate, schema | `backing`, `bench` (its request types), `units` |
 //! | [`scaffold`] | project templates: catalog, answers, rendering | `units`, `stack` (names) |
 //! | [`adopt`] | a compose file or a Dockerfile in, a stack file out | `stack`, `backing`, `scaffold` (secrets), `units` |
-//! | [`engine`] | desired and observed state, their diff, the plan and its execution; `engine::local` runs processes | `stack`, `backing` |
+//! | [`engine`] | desired and observed state, their diff, the plan and its execution; `engine::local` runs processes, `engine::docker` containers | `stack`, `backing`, `tls` |
 //! | [`ports`] | who holds a port of this machine | nothing |
-//! | [`doctor`] | what each command needs of this machine: probes, and checks decided from them | `ports` |
+//! | [`doctor`] | what each command needs of this machine: probes, and checks decided from them | `ports`, `engine` (the Docker connection) |
 //! | [`ui`] | progress and tables on stderr, from engine events and bench snapshots | everything above |
 //! | [`cli`] | one file per verb: flags in, a domain call, a printer out | everything; nobody imports it |
 //!
@@ -33,5 +34,6 @@ pub mod ports;
 pub mod report;
 pub mod scaffold;
 pub mod stack;
+pub mod tls;
 pub mod ui;
 pub mod units;

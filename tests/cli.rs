@@ -416,7 +416,9 @@ fn doctor_names_who_holds_the_balancers_port() {
 fn doctor_says_why_docker_does_not_answer() {
     let scratch = Scratch::new();
     let doctor = |host: &str| scalectl().current_dir(scratch.0.path()).env("DOCKER_HOST", host).arg("doctor").assert();
-    doctor("unix:///nowhere/docker.sock").stdout(contains("unix:///nowhere/docker.sock does not answer"));
+    doctor("unix:///nowhere/docker.sock").stdout(contains("the socket does not exist"));
+    doctor("tcp://127.0.0.1:1").stdout(contains("the host refuses the connection"));
+    doctor("ssh://ada@box").stdout(contains("ssh -nNT -L"));
 }
 
 /// The verbs that `--help` lists.

@@ -107,6 +107,8 @@ pub struct Backing {
     pub image: Option<String>,
     /// Additional environment.
     pub env: BTreeMap<String, String>,
+    /// Most connections that it accepts.
+    pub max_connections: Option<String>,
     /// Processor limit.
     pub cpu: Option<String>,
     /// Memory limit.
@@ -154,6 +156,7 @@ impl Draft {
             out.section(&format!("backing.{name}"), &backing.notes);
             out.optional("kind", backing.kind.as_ref().map(Name::as_str));
             out.optional("image", backing.image.as_deref());
+            backing.max_connections.iter().for_each(|most| out.number("max_connections", most));
             out.resources(backing.cpu.as_deref(), backing.memory.as_deref());
             out.env(&format!("backing.{name}"), &backing.env);
         }

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::error::Failure;
-use crate::stack::{self, LoadError, POOL_SIZE, Severity, Variables};
+use crate::stack::{self, LoadError, Severity, Variables};
 use crate::units::Name;
 
 use draft::Draft;
@@ -222,33 +222,21 @@ fn command_of(image: &dockerfile::Image) -> Option<Vec<String>> {
     Some(command.iter().map(|word| word.replace('$', "$$")).collect()).filter(|words: &Vec<String>| !words.is_empty())
 }
 
-/// The file's text, after it was loaded and checked as it will be. Pools that ask a database for more connections than
-/// it has are made smaller.
+/// The file's text, after it was loaded and checked as it will be. A database that is asked for more connections than
+/// it has is given as many.
 fn valid(draft: &mut Draft, root: &Path, secrets: &Secrets) -> Result<String, Failure> {
-    let check = |text: &str| -> Result<Vec<stack::Problem>, LoadError> {
-        let stack = stack::parse(text, root, secrets.variables())?;
-        let errors = stack::check(&stack).findings.into_iter().filter(|found| found.severity == Severity::Error);
-        Ok(errors.map(|found| found.problem).collect())
-    };
-    let first = draft.text();
-    let mut text = first.clone();
-    let mut problems = check(&text)?;
-    for pool in (1..stack::DEFAULT_POOL_SIZE).rev() {
-        if problems.is_empty() {
-            break;
-        }
-        let unsaid = |env: &BTreeMap<String, String>| env.get(POOL_SIZE).is_none_or(|size| size.parse::<u32>().is_ok());
-        for service in draft.services.values_mut().filter(|service| !service.uses.is_empty() && unsaid(&service.env)) {
-            service.env.insert(POOL_SIZE.to_owned(), pool.to_string());
-        }
-        text = draft.text();
-        problems = check(&text)?;
+    let check = |text: &str| stack::parse(text, root, secrets.variables()).map(|stack| stack::check(&stack));
+    let mut report = check(&draft.text())?;
+    for budget in report.budgets.iter().filter(|budget| !budget.holds()) {
+        let Some(section) = draft.backing.get_mut(&budget.backing) else { continue };
+        section.max_connections = Some((budget.needed() + u64::from(budget.reserve)).to_string());
+        let note =
+            "max_connections is what pools of 10 in every replica need; DB_POOL_SIZE in their env says otherwise";
+        section.notes.push(note.to_owned());
     }
-    if text != first {
-        draft
-            .notes
-            .push(format!("{POOL_SIZE} keeps connections within what the database accepts: programs have to read it"));
-        text = draft.text();
-    }
+    let text = draft.text();
+    report = check(&text)?;
+    let errors = report.findings.into_iter().filter(|found| found.severity == Severity::Error);
+    let problems: Vec<_> = errors.map(|found| found.problem).collect();
     if problems.is_empty() { Ok(text) } else { Err(LoadError { problems }.into()) }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::stack::{Variables, is_secret_name};
+use crate::stack::{Variables, fill, is_secret_name};
 
 /// The variables of `.env` and the environment, and those that will be added.
 #[derive(Debug, Clone)]
@@ -64,6 +64,11 @@ impl Secrets {
         }
         candidate
     }
+}
+
+/// A text with its variables replaced; `None` where one has no value, or the text is written wrongly.
+pub fn interpolated(text: &str, variables: &Variables) -> Option<String> {
+    fill(text, &|name| variables.lookup(name)).ok().map(|value| value.text)
 }
 
 /// A line of `.env` that dotenvy reads back as it was: bare where nothing needs quotes, else in quotes.

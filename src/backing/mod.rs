@@ -1,15 +1,22 @@
 //! The catalog of backing services, one entry each (`catalog.toml`), and what a stack makes of it.
+//!
+//! `text` fills the catalog's texts for a stack; [`container`] puts them together to what an engine runs.
 
-use std::collections::BTreeMap;
+mod container;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
 
-use crate::stack::{EnvValue, Stack};
-use crate::units::Name;
+use crate::stack::{EnvValue, Resources, Stack, variables_in};
+use crate::units::{Bytes, Name, TimeSpan};
+
+pub use container::{BackingContainer, FILES, FileText, address, address_at, container, major, project_files};
 
 /// What is known of one kind of backing service. `catalog.toml` explains the fields.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// How messages call it.
@@ -22,13 +29,41 @@ pub struct Entry {
     pub variable: Option<String>,
     /// Pattern of that address on the container engines.
     pub url: Option<String>,
+    /// Its arguments on the container engines; the image's own without.
+    pub command: Option<Vec<String>>,
     /// Its own environment on the container engines, before `${VAR}` is replaced.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// How its image takes variables from files; none if it cannot.
+    pub secret_files: Option<SecretFiles>,
+    /// Files that it is given, by name.
+    #[serde(default)]
+    pub files: BTreeMap<String, String>,
+    /// Folders of files of the project that it is given, and the pattern that finds them.
+    #[serde(default)]
+    pub project_files: BTreeMap<String, String>,
+    /// User of the image that reads its files.
+    pub owner: Option<String>,
+    /// Name of its machine.
+    pub hostname: Option<String>,
     /// Command inside the container that succeeds once it serves.
     pub health: Vec<String>,
     /// Folder of its data.
     pub volume: Option<String>,
+    /// Folders that it writes to besides.
+    #[serde(default)]
+    pub tmpfs: Vec<String>,
+    /// Whether its root file system can be read-only.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Size of /dev/shm.
+    pub shm_size: Option<Bytes>,
+    /// Signal that ends it properly; the image's own without.
+    pub stop_signal: Option<String>,
+    /// How long it may take to end.
+    pub stop_timeout: Option<TimeSpan>,
+    /// Its limits unless the stack sets others.
+    pub resources: Option<Resources>,
     /// Most connections it accepts.
     pub max_connections: Option<u32>,
     /// How many of these stay out of reach of ordinary users.
@@ -36,6 +71,34 @@ pub struct Entry {
     pub reserve: u32,
     /// What stands in for it on the local engine.
     pub substitute: Substitute,
+}
+
+/// How an image takes a variable from a file instead of the environment.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretFiles {
+    /// What is appended to the variable's name.
+    pub suffix: String,
+    /// The variables that it works for; a `*` at the end stands for anything.
+    pub variables: Vec<String>,
+}
+
+impl SecretFiles {
+    /// Whether this variable can be given as a file.
+    fn takes(&self, variable: &str) -> bool {
+        self.variables.iter().any(|own| match own.strip_suffix('*') {
+            Some(beginning) => variable.starts_with(beginning),
+            None => variable == own,
+        })
+    }
+}
+
+impl Entry {
+    /// All variables that its texts ask for.
+    fn variables(&self) -> BTreeSet<String> {
+        let texts = self.environment.values().chain(self.files.values()).chain(&self.url);
+        texts.flat_map(|text| variables_in(text)).collect()
+    }
 }
 
 /// What stands in for a backing service on the local engine.
@@ -92,6 +155,14 @@ pub struct Resolved<'a> {
     pub external: Option<EnvValue>,
 }
 
+impl Resolved<'_> {
+    /// The variables that the container engines cannot do without, and that have no value.
+    pub fn missing_variables(&self, stack: &Stack) -> BTreeSet<String> {
+        let texts = self.entry.environment.values().chain(self.entry.files.values()).chain(&self.entry.url);
+        texts.filter_map(|text| text::missing(text, &text::lookup(stack, self))).collect()
+    }
+}
+
 /// Looks up every backing service of a stack. A loaded stack has no unknown kinds; of one that has, they are left out.
 pub fn resolve(stack: &Stack) -> BTreeMap<Name, Resolved<'_>> {
     let resolved = stack.backing.iter().filter_map(|(name, backing)| {
@@ -129,7 +200,7 @@ mod tests {
             assert!(!entry.health.is_empty(), "{name}: no health check");
             assert_eq!(entry.variable.is_some(), entry.url.is_some(), "{name}: a variable and a URL go together");
             if let Some(url) = &entry.url {
-                assert!(url.contains("{host}") && url.contains("{port}"), "{name}: {url}");
+                assert!(url.contains("{{ host }}") && url.contains("{{ port }}"), "{name}: {url}");
             }
             assert!(entry.max_connections.is_none_or(|most| most > entry.reserve), "{name}: the reserve is all");
             if let Substitute::File { url, .. } = &entry.substitute {
@@ -158,7 +229,7 @@ mod tests {
         let resolved = resolve(&stack);
         assert_eq!(resolved["postgres"].variable.as_deref(), Some("DATABASE_URL"));
         assert_eq!(resolved["orders-db"].variable.as_deref(), Some("ORDERS_DB_URL"));
-        assert_eq!(resolved["orders-db"].entry, resolved["postgres"].entry);
+        assert_eq!(resolved["orders-db"].entry.title, resolved["postgres"].entry.title);
         assert_eq!(resolved["prometheus"].variable, None);
         assert!(resolved.values().all(|backing| backing.external.is_none()));
     }

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::interrupt::Interrupt;
-use super::session::{Session, block_on, carry_out};
+use super::session::{Chosen, Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
-use crate::engine::local::{Local, Options};
-use crate::engine::{Action, BalancerId, Desired, Engine, Intent, Plan, diff};
+use crate::engine::local::Options;
+use crate::engine::{Action, BalancerId, Desired, Engine, EngineKind, Intent, Plan, diff};
 use crate::error::{Exit, Failure};
 use crate::ports;
 use crate::report::{Format, Output};
@@ -70,8 +70,14 @@ impl Args {
         let folder = scratch.path().join(NAME);
         // A demo that runs beside another one needs a name of its own.
         let name: Name = format!("{NAME}-{}", std::process::id()).parse().map_err(anyhow::Error::from)?;
-        let global =
-            Global { directory: folder.clone(), project: Some(name.clone()), files: Vec::new(), ..global.clone() };
+        let global = Global {
+            directory: folder.clone(),
+            project: Some(name.clone()),
+            files: Vec::new(),
+            // So that it needs nothing that is not there.
+            engine: global.engine.or(Some(EngineKind::Local)),
+            ..global.clone()
+        };
         let result = self.all(&global, &name, &folder, interrupt.flag());
         if !self.keep {
             let cleaned = clean_up(&global, name.clone(), &folder);
@@ -93,7 +99,7 @@ impl Args {
         };
         let mut times = Times { render: timed(|| self.render(name, folder, interrupted))?.1, ..Times::default() };
         global.say(&format!("rendered template {} in {} ms", self.template, times.render.as_millis()));
-        let session = Session::open(global, Options::default())?;
+        let session = open(global)?;
         go_on()?;
         times.environment = timed(|| block_on(prepare(&session)))?.1;
         drop(session);
@@ -190,6 +196,10 @@ fn choose_port(file: &Path) -> Result<()> {
     Ok(())
 }
 
+fn open(global: &Global) -> Result<Session<'_>> {
+    block_on(async { Ok(Session::open(global, Options::default()).await?) })
+}
+
 /// Environments and volumes, before the clock of `up` starts: a download says nothing about the engine.
 async fn prepare(session: &Session<'_>) -> Result<()> {
     session.ground().await
@@ -201,7 +211,7 @@ fn bring_up<'g>(global: &'g Global, folder: &Path, interrupted: &AtomicBool) -> 
     let mut attempt = 1;
     loop {
         choose_port(&folder.join(crate::stack::FILE_NAME))?;
-        let session = Session::open(global, Options::default())?;
+        let session = open(global)?;
         let Err(error) = block_on(up(&session)) else { return Ok(session) };
         let is_last = attempt == PORT_ATTEMPTS || interrupted.load(Ordering::Relaxed);
         if is_last || !block_on(lost_port(&session))? {
@@ -241,12 +251,12 @@ fn clean_up(global: &Global, project: Name, folder: &Path) -> Result<()> {
     let root = folder.canonicalize()?;
     let identity = crate::engine::Identity { project, root };
     block_on(async move {
-        let local = Local::bare(identity.clone())?;
-        let lock = super::session::lock(global, &local).await?;
-        let observed = local.observe().await?;
-        let plan = diff(&Desired::nothing(identity), &observed, &Intent::Down { volumes: true });
+        let engine = Chosen::find(global.engine, &identity).await?.bare(identity.clone())?;
+        let lock = super::session::lock(global, &engine).await?;
+        let observed = engine.observe().await?;
+        let plan = diff(&Desired::nothing(identity, engine.ground()), &observed, &Intent::Down { volumes: true });
         let quiet = Global { quiet: true, ..global.clone() };
-        carry_out(&quiet, &local, &plan).await?;
+        carry_out(&quiet, &engine, &plan).await?;
         lock.remove();
         Ok(())
     })

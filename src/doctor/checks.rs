@@ -196,22 +196,15 @@ fn cores(machine: &Machine) -> Check {
 
 fn docker(machine: &Machine) -> Check {
     let (status, found, remedy) = match &machine.docker {
-        DockerAnswer::Ready { address, api } => (Status::Ok, format!("API {api} at {address}"), String::new()),
+        DockerAnswer::Ready { address, engine, api } => {
+            (Status::Ok, format!("{engine}, API {api} at {address}"), String::new())
+        }
         DockerAnswer::Absent => (
             Status::Warning,
             "no socket, and DOCKER_HOST is not set".to_owned(),
             machine.platform.install("docker.io", "moby-engine", "--cask docker", "Docker"),
         ),
-        DockerAnswer::Forbidden { address } => (
-            Status::Warning,
-            format!("you may not open {address}"),
-            "sudo usermod -aG docker $USER, then log in again".to_owned(),
-        ),
-        DockerAnswer::Silent { address, reason } => (
-            Status::Warning,
-            format!("{address} does not answer: {reason}"),
-            "start the engine (sudo systemctl start docker, or Docker Desktop), or unset DOCKER_HOST".to_owned(),
-        ),
+        DockerAnswer::Failing { reason, remedy } => (Status::Warning, reason.clone(), remedy.clone()),
     };
     check("Docker API", DOCKER, status, found, remedy)
 }
@@ -240,7 +233,7 @@ mod tests {
             node: program("v24.0.0"),
             cargo: program("cargo 1.95.0"),
             compiler: program("cc 12"),
-            docker: DockerAnswer::Ready { address: "unix:///s".into(), api: "1.41".into() },
+            docker: DockerAnswer::Ready { address: "unix:///s".into(), engine: "Docker".into(), api: "1.41".into() },
             kubeconfig: Some(("/k".into(), Some("minikube".into()))),
             project: None,
             ports: vec![],

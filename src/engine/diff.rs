@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::model::{Desired, DesiredService, Observed, ObservedReplica, ReplicaId, ReplicaState};
+use super::model::{
+    Desired, DesiredBalancer, DesiredService, Ground, Observed, ObservedBalancer, ObservedReplica, Preparation,
+    Replacement, ReplicaId, ReplicaState,
+};
 use super::plan::{Action, Plan, StepId};
 use crate::units::Name;
 use split::{Slots, Split, Why};
@@ -55,6 +58,9 @@ pub fn diff(desired: &Desired, observed: &Observed, intent: &Intent) -> Plan {
 /// The steps that a single process of the stack needs before it: environments and volumes.
 pub fn ground(desired: &Desired, observed: &Observed) -> Plan {
     let mut builder = Builder::new(desired, observed);
+    if desired.ground == Ground::Network {
+        builder.ground();
+    }
     builder.volumes();
     builder.prepare(&desired.services.iter().collect::<Vec<_>>());
     builder.plan
@@ -65,10 +71,12 @@ struct Builder<'a> {
     desired: &'a Desired,
     observed: &'a Observed,
     plan: Plan,
-    /// The supervisor and the volumes: everything waits for these.
+    /// The supervisor or the network, and the volumes: everything waits for these.
     ground: Vec<StepId>,
     environments: BTreeMap<&'a str, StepId>,
     jobs: BTreeMap<&'a Name, StepId>,
+    /// The balancers of a service that are started: they must be there before they get members.
+    fronts: BTreeMap<&'a Name, Vec<StepId>>,
     /// The last steps of a service: those that use it wait for them.
     ready: BTreeMap<&'a Name, Vec<StepId>>,
     /// The last step of the roll so far: replicas are replaced one at a time in the whole stack.
@@ -84,6 +92,7 @@ impl<'a> Builder<'a> {
             ground: Vec::new(),
             environments: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            fronts: BTreeMap::new(),
             ready: BTreeMap::new(),
             roll: None,
         }
@@ -92,12 +101,17 @@ impl<'a> Builder<'a> {
     fn up(&mut self, only: &[Name], scaled: &[Name]) {
         let scope = if scaled.is_empty() { self.scope(only) } else { self.scope_of_scale(scaled) };
         let services: Vec<_> = self.desired.services.iter().filter(|s| scope.contains(&s.name)).collect();
-        self.supervisor();
+        self.ground();
         self.volumes();
         self.prepare(&services);
+        let (backing, own): (Vec<_>, Vec<_>) =
+            services.iter().partition(|s: &&&DesiredService| s.replacement == Replacement::StopFirst);
+        for service in backing {
+            self.service(service, service.replicas, Why::File);
+        }
         self.run_jobs(&services);
         self.balancers(&scope);
-        for service in services {
+        for service in own {
             let why = if scaled.contains(&service.name) { Why::Scaled } else { Why::File };
             self.service(service, service.replicas, why);
         }
@@ -128,20 +142,29 @@ impl<'a> Builder<'a> {
         scope
     }
 
-    fn supervisor(&mut self) {
-        if self.observed.supervised {
+    fn ground(&mut self) {
+        let ended = self.end_leftovers();
+        if self.observed.grounded {
+            self.ground.extend(ended);
             return;
         }
+        let action = match self.desired.ground {
+            Ground::Supervisor => Action::StartSupervisor,
+            Ground::Network => Action::CreateNetwork,
+        };
         let cause = if self.observed.leftovers == 0 { "nothing runs yet" } else { "the one before is gone" };
-        let ended = self.end_leftovers();
-        let step = self.plan.push(Action::StartSupervisor, cause, &ended);
+        let step = self.plan.push(action, cause, &ended);
         self.ground.push(step);
     }
 
     fn end_leftovers(&mut self) -> Vec<StepId> {
+        let what = match self.desired.ground {
+            Ground::Supervisor => "processes of a supervisor that is gone",
+            Ground::Network => "containers that an interrupted command left",
+        };
         match self.observed.leftovers {
             0 => Vec::new(),
-            n => vec![self.plan.push(Action::EndLeftovers, format!("{n} processes of a supervisor that is gone"), &[])],
+            n => vec![self.plan.push(Action::EndLeftovers, format!("{n} {what}"), &[])],
         }
     }
 
@@ -158,18 +181,24 @@ impl<'a> Builder<'a> {
     fn prepare(&mut self, services: &[&DesiredService]) {
         let wanted = self.desired.environments.iter();
         for environment in wanted.filter(|e| !self.observed.environments.contains(&e.key)) {
-            let users: Vec<_> = services
-                .iter()
-                .filter(|s| s.environment.as_deref() == Some(&environment.key))
-                .map(|s| s.name.as_str())
-                .collect();
+            let needs = |key: &Option<String>| key.as_deref() == Some(&environment.key);
+            let in_scope = |name: &Name| services.iter().any(|s| &s.name == name);
+            let own = services.iter().filter(|s| needs(&s.environment)).map(|s| s.name.to_string());
+            let fronts = self.desired.balancers.iter().filter(|b| needs(&b.environment) && in_scope(&b.service));
+            let users: Vec<_> = own.chain(fronts.map(|b| b.id.to_string())).collect();
             if users.is_empty() {
                 continue;
             }
-            let (key, source) = (environment.key.clone(), environment.source.clone());
-            let action = Action::PrepareEnvironment { key, source };
-            let cause = format!("nothing is installed from it yet; {} need it", users.join(", "));
-            let step = self.plan.push(action, cause, &[]);
+            let (key, source, preparation) =
+                (environment.key.clone(), environment.source.clone(), environment.preparation);
+            let missing = match preparation {
+                Preparation::Install => "nothing is installed from it yet",
+                Preparation::Build => "there is no image of this source",
+                Preparation::Pull => "the engine does not have it",
+            };
+            let need = if users.len() == 1 { "needs" } else { "need" };
+            let action = Action::PrepareEnvironment { key, source, preparation };
+            let step = self.plan.push(action, format!("{missing}; {} {need} it", users.join(", ")), &[]);
             self.environments.insert(&environment.key, step);
         }
     }
@@ -188,6 +217,7 @@ impl<'a> Builder<'a> {
             };
             let mut after = self.ground.clone();
             after.extend(job.environment.as_deref().and_then(|key| self.environments.get(key)));
+            after.extend(job.after.iter().filter_map(|needed| self.ready.get(needed)).flatten());
             after.extend(previous);
             let step = self.plan.push(Action::RunJob { job: job.name.clone() }, cause, &after);
             self.jobs.insert(&job.name, step);
@@ -209,22 +239,21 @@ impl<'a> Builder<'a> {
                 Some(b) if b.service != running.service => {
                     format!("it changes from {} to {}: an interruption", running.service, b.service)
                 }
+                Some(b) if b.fingerprint != running.fingerprint => {
+                    format!("{}: an interruption", running.fingerprint.changes(&b.fingerprint).join(", "))
+                }
                 Some(_) => continue,
             };
             let action = Action::StopBalancer { balancer: running.id.clone(), port: running.port };
             stopped.push(self.plan.push(action, cause, &self.ground));
         }
         for balancer in self.desired.balancers.iter().filter(|b| scope.contains(&b.service)) {
-            let running = self
-                .observed
-                .balancers
-                .iter()
-                .any(|r| r.id == balancer.id && r.port == balancer.port && r.service == balancer.service);
-            if !running {
+            if !self.observed.balancers.iter().any(|running| same(balancer, running)) {
                 let action = Action::StartBalancer { balancer: balancer.id.clone(), port: balancer.port };
-                let after: Vec<_> = self.ground.iter().chain(&stopped).copied().collect();
+                let image = balancer.environment.as_deref().and_then(|key| self.environments.get(key));
+                let after: Vec<_> = self.ground.iter().chain(&stopped).chain(image).copied().collect();
                 let step = self.plan.push(action, format!("{} is reached through it", balancer.service), &after);
-                self.ready.entry(&balancer.service).or_default().push(step);
+                self.fronts.entry(&balancer.service).or_default().push(step);
             }
         }
     }
@@ -244,16 +273,24 @@ impl<'a> Builder<'a> {
         for needed in &service.after {
             after.extend(self.ready.get(needed).into_iter().flatten());
         }
-        // A balancer takes no part in starting a replica, but it must be there before it gets members.
-        after.extend(self.ready.get(&service.name).into_iter().flatten());
         after
+    }
+
+    /// What has to be done before a replica of the service becomes a member of its balancers.
+    fn before_member(&self, service: &Name, after: impl IntoIterator<Item = StepId>) -> Vec<StepId> {
+        after.into_iter().chain(self.fronts.get(service).into_iter().flatten().copied()).collect()
+    }
+
+    /// Whether a balancer of the service is started that knows nothing of the members of the one before.
+    fn forgotten(&self, service: &Name) -> bool {
+        self.desired.ground == Ground::Network && self.fronts.contains_key(service)
     }
 
     fn service(&mut self, service: &'a DesiredService, replicas: u16, why: Why) {
         let before = self.prerequisites(service);
         let split = Split::of(service, replicas, self.observed.replicas_of(&service.name), why);
         let mut slots = Slots::of(&self.observed.replicas_of(&service.name));
-        let mut last = before.clone();
+        let mut last = self.before_member(&service.name, before.iter().copied());
 
         for (replica, cause) in &split.leaving {
             last.extend(self.remove(replica, cause, &before));
@@ -290,7 +327,8 @@ impl<'a> Builder<'a> {
             self.plan.undo_last(Action::RemoveReplica { replica: id.clone() });
         }
         if self.balanced(&id.service) {
-            last = self.plan.push(Action::AddMember { replica: id.clone() }, "it is ready", &[last]);
+            let after = self.before_member(&id.service, [last]);
+            last = self.plan.push(Action::AddMember { replica: id.clone() }, "it is ready", &after);
         }
         Some(last)
     }
@@ -312,14 +350,15 @@ impl<'a> Builder<'a> {
             let waits: Vec<_> = last.into_iter().chain(after.iter().copied()).collect();
             last = Some(self.plan.push(Action::AwaitReady { replica: id.clone() }, cause, &waits));
         }
-        if self.balanced(&id.service) && !replica.member {
-            let waits: Vec<_> = last.into_iter().chain(after.iter().copied()).collect();
+        if self.balanced(&id.service) && (!replica.member || self.forgotten(&id.service)) {
+            let waits = self.before_member(&id.service, last.into_iter().chain(after.iter().copied()));
             last = Some(self.plan.push(Action::AddMember { replica: id.clone() }, "no balancer knows it", &waits));
         }
         last
     }
 
-    /// One turn of a roll: the new replica serves before the old one leaves.
+    /// A new replica takes the place of another: one turn of a roll, in which the new one serves before the old one
+    /// leaves, or an interruption.
     fn replace(
         &mut self,
         service: &DesiredService,
@@ -329,6 +368,13 @@ impl<'a> Builder<'a> {
         slots: &mut Slots,
     ) -> Option<StepId> {
         let waits: Vec<_> = after.iter().copied().chain(self.roll).collect();
+        if service.replacement == Replacement::StopFirst {
+            let removed = self.remove(old, &format!("{cause}: an interruption"), &waits);
+            let added =
+                self.add(&old.id, "it comes back on the same data", &removed.into_iter().collect::<Vec<_>>(), false);
+            self.roll = added;
+            return added;
+        }
         let id = ReplicaId { service: service.name.clone(), slot: slots.take() };
         let added = self.add(&id, &format!("replaces {}: {cause}", old.id), &waits, true);
         let removed = self.remove(old, &format!("{id} took its place"), &added.into_iter().collect::<Vec<_>>());
@@ -377,9 +423,12 @@ impl<'a> Builder<'a> {
             let action = Action::StopBalancer { balancer: balancer.id.clone(), port: balancer.port };
             last.push(self.plan.push(action, cause, &last.clone()));
         }
-        let balancers = last.clone();
-        for replica in &self.observed.replicas {
-            last.push(self.plan.push(Action::RemoveReplica { replica: replica.id.clone() }, cause, &balancers));
+        // Those that use a backing service first: they may still have to write to it.
+        for backing in [false, true] {
+            let after = last.clone();
+            for replica in self.observed.replicas.iter().filter(|r| r.backing == backing) {
+                last.push(self.plan.push(Action::RemoveReplica { replica: replica.id.clone() }, cause, &after));
+            }
         }
         if volumes {
             for volume in &self.observed.volumes {
@@ -387,8 +436,11 @@ impl<'a> Builder<'a> {
                 last.push(self.plan.push(action, "its data was asked to be removed", &last.clone()));
             }
         }
-        if self.observed.supervised {
-            self.plan.push(Action::StopSupervisor, "it owns nothing any more", &last);
+        if self.observed.grounded {
+            match self.desired.ground {
+                Ground::Supervisor => self.plan.push(Action::StopSupervisor, "it owns nothing any more", &last),
+                Ground::Network => self.plan.push(Action::RemoveNetwork, "nothing is on it any more", &last),
+            };
         }
     }
 
@@ -406,26 +458,35 @@ impl<'a> Builder<'a> {
     }
 
     fn stop(&mut self, services: &[Name]) {
-        for replica in self.selected(services) {
-            if matches!(replica.state, ReplicaState::Stopped | ReplicaState::Stopping) {
-                continue;
+        let mut users = Vec::new();
+        for backing in [false, true] {
+            let before = users.clone();
+            for replica in self.selected(services).into_iter().filter(|r| r.backing == backing) {
+                if matches!(replica.state, ReplicaState::Stopped | ReplicaState::Stopping) {
+                    continue;
+                }
+                let mut after: Vec<StepId> = before.clone();
+                let mut cause = "it was asked to stop";
+                if replica.member || replica.draining {
+                    let drain = Action::DrainMember { replica: replica.id.clone() };
+                    after.push(self.plan.push(drain, cause, &before));
+                    cause = "it is drained";
+                }
+                users.push(self.plan.push(Action::StopReplica { replica: replica.id.clone() }, cause, &after));
             }
-            let mut after = Vec::new();
-            let mut cause = "it was asked to stop";
-            if replica.member || replica.draining {
-                let drain = Action::DrainMember { replica: replica.id.clone() };
-                after.push(self.plan.push(drain, cause, &[]));
-                cause = "it is drained";
-            }
-            self.plan.push(Action::StopReplica { replica: replica.id.clone() }, cause, &after);
         }
     }
 
     fn start(&mut self, services: &[Name]) {
-        for replica in self.selected(services) {
-            // One that an interrupted `stop` was draining still runs, but serves nobody.
-            if replica.state == ReplicaState::Stopped || replica.draining {
-                self.keep(replica, &[]);
+        let mut started = Vec::new();
+        for backing in [true, false] {
+            let after = started.clone();
+            for replica in self.selected(services).into_iter().filter(|r| r.backing == backing) {
+                // One that an interrupted `stop` was draining still runs, but serves nobody.
+                let serves = replica.member || !self.balanced(&replica.id.service);
+                if replica.state == ReplicaState::Stopped || replica.draining || !serves {
+                    started.extend(self.keep(replica, &after));
+                }
             }
         }
     }
@@ -434,6 +495,14 @@ impl<'a> Builder<'a> {
         let all = services.is_empty();
         self.observed.replicas.iter().filter(|r| all || services.contains(&r.id.service)).collect()
     }
+}
+
+/// Whether a running balancer is the wanted one.
+fn same(wanted: &DesiredBalancer, running: &ObservedBalancer) -> bool {
+    running.id == wanted.id
+        && running.port == wanted.port
+        && running.service == wanted.service
+        && running.fingerprint == wanted.fingerprint
 }
 
 #[cfg(test)]

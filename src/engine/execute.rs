@@ -19,6 +19,13 @@ pub trait Engine {
     /// When the engine does not answer.
     fn observe(&self) -> impl Future<Output = Result<Observed, Failure>>;
 
+    /// Looks at what a plan needs of the machine before its first step is done: free ports, free names, data that fits.
+    ///
+    /// # Errors
+    ///
+    /// With the root cause, when the plan could not be carried out.
+    fn preflight(&self, plan: &Plan) -> impl Future<Output = Result<(), Failure>>;
+
     /// Does one thing; does nothing if it is already so.
     ///
     /// # Errors
@@ -57,7 +64,7 @@ pub trait Observer {
     fn event(&self, event: &Event<'_>);
 }
 
-/// Carries out the plan: steps that do not wait for each other at once, nothing more after the first failure.
+/// Looks whether the plan can be carried out, and does it: steps that do not wait for each other at once, nothing more after the first failure.
 ///
 /// # Errors
 ///
@@ -69,7 +76,10 @@ pub async fn execute(
     observer: &dyn Observer,
     cancel: impl Future<Output = ()>,
 ) -> Result<(), Failure> {
-    let run = steps(engine, plan, observer);
+    let run = async {
+        engine.preflight(plan).await?;
+        steps(engine, plan, observer).await
+    };
     tokio::pin!(run);
     tokio::pin!(cancel);
     tokio::select! {
@@ -165,6 +175,10 @@ mod tests {
     impl Engine for Recorder {
         async fn observe(&self) -> Result<Observed, Failure> {
             Ok(Observed::default())
+        }
+
+        async fn preflight(&self, _: &Plan) -> Result<(), Failure> {
+            Ok(())
         }
 
         async fn perform(&self, action: &Action, _: &dyn Fn(Note)) -> Result<(), Failure> {

@@ -78,6 +78,8 @@ impl Fingerprint {
 pub struct Desired {
     /// Who it is.
     pub identity: Identity,
+    /// What the engine needs for the project before anything runs in it.
+    pub ground: Ground,
     /// Volumes that the backing services' substitutes keep their data in.
     pub volumes: Vec<DesiredVolume>,
     /// Environments that services run in.
@@ -92,9 +94,10 @@ pub struct Desired {
 
 impl Desired {
     /// Nothing at all, for `down`.
-    pub fn nothing(identity: Identity) -> Self {
+    pub fn nothing(identity: Identity, ground: Ground) -> Self {
         Self {
             identity,
+            ground,
             volumes: Vec::new(),
             environments: Vec::new(),
             jobs: Vec::new(),
@@ -104,6 +107,15 @@ impl Desired {
     }
 }
 
+/// What an engine needs for a project before anything runs in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ground {
+    /// A process that owns all others.
+    Supervisor,
+    /// A network that the containers are on.
+    Network,
+}
+
 /// A volume.
 #[derive(Debug, Clone)]
 pub struct DesiredVolume {
@@ -111,13 +123,27 @@ pub struct DesiredVolume {
     pub name: Name,
 }
 
-/// The environment of one or more services: interpreter and libraries.
+/// The environment of one or more services: interpreter and libraries, or an image.
 #[derive(Debug, Clone)]
 pub struct DesiredEnvironment {
     /// What it depends on, in one text.
     pub key: String,
-    /// What it is installed from: `requirements.lock`.
+    /// What it is made from: `requirements.lock`, a build folder, the name of an image.
     pub source: String,
+    /// How it is made.
+    pub preparation: Preparation,
+}
+
+/// How an environment is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preparation {
+    /// Libraries are installed.
+    Install,
+    /// An image is built.
+    Build,
+    /// An image is pulled.
+    Pull,
 }
 
 /// A job that runs before services.
@@ -129,6 +155,8 @@ pub struct DesiredJob {
     pub digest: String,
     /// The services that wait for it.
     pub before: Vec<Name>,
+    /// Services that have to be ready before it runs.
+    pub after: Vec<Name>,
     /// Key of the environment it runs in.
     pub environment: Option<String>,
 }
@@ -146,6 +174,17 @@ pub struct DesiredService {
     pub after: Vec<Name>,
     /// Key of the environment it runs in.
     pub environment: Option<String>,
+    /// How a replica takes the place of another.
+    pub replacement: Replacement,
+}
+
+/// How a new replica takes the place of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replacement {
+    /// The new one serves before the old one leaves.
+    Rolling,
+    /// The old one ends before the new one starts: there is one set of data, and one process owns it.
+    StopFirst,
 }
 
 /// Names a balancer: `front` for the stack's own, else the service that it makes reachable for others.
@@ -176,14 +215,18 @@ pub struct DesiredBalancer {
     pub service: Name,
     /// Port on the loopback interface.
     pub port: u16,
+    /// What it is made from, on engines where it is a process of its own.
+    pub fingerprint: Fingerprint,
+    /// Key of the environment it runs in.
+    pub environment: Option<String>,
 }
 
 /// What runs, asked of the engine.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Observed {
-    /// Whether a supervisor (or its like) owns the project.
-    pub supervised: bool,
-    /// Processes of an owner that is gone.
+    /// Whether the project's ground is there: its supervisor, or its network.
+    pub grounded: bool,
+    /// Processes or containers that an interrupted command left: nobody owns them, and the next command ends them.
     pub leftovers: usize,
     /// Replicas, in any state.
     pub replicas: Vec<ObservedReplica>,
@@ -266,6 +309,9 @@ pub struct ObservedReplica {
     pub state: ReplicaState,
     /// Whether its last readiness check was answered well.
     pub ready: bool,
+    /// It is a backing service's: it owns data, and others use it.
+    #[serde(default)]
+    pub backing: bool,
     /// The balancers send it requests (when it is ready).
     pub member: bool,
     /// The balancers send it no new requests any more.
@@ -295,4 +341,7 @@ pub struct ObservedBalancer {
     pub service: Name,
     /// Port on the loopback interface.
     pub port: u16,
+    /// What it was made from.
+    #[serde(default)]
+    pub fingerprint: Fingerprint,
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::model::{BalancerId, ReplicaId};
+use super::model::{BalancerId, Preparation, ReplicaId};
 use crate::units::Name;
 
 /// One thing that an engine can do in one call.
@@ -15,7 +15,11 @@ pub enum Action {
     StartSupervisor,
     /// End the process that owns all others.
     StopSupervisor,
-    /// End processes whose owner is gone.
+    /// Make the network that all containers are on.
+    CreateNetwork,
+    /// Remove the network, and what else belongs to no container.
+    RemoveNetwork,
+    /// End what an interrupted command left.
     EndLeftovers,
     /// Make an empty volume.
     CreateVolume {
@@ -27,12 +31,14 @@ pub enum Action {
         /// The backing service whose data it holds.
         volume: Name,
     },
-    /// Install the libraries that a service runs with.
+    /// Install the libraries that a service runs with, or build or pull its image.
     PrepareEnvironment {
         /// Its key.
         key: String,
-        /// What it is installed from.
+        /// What it is made from.
         source: String,
+        /// How.
+        preparation: Preparation,
     },
     /// Run a job to its end.
     RunJob {
@@ -98,7 +104,13 @@ impl fmt::Display for Action {
             Self::EndLeftovers => "end leftovers".to_owned(),
             Self::CreateVolume { volume } => format!("create volume {volume}"),
             Self::RemoveVolume { volume } => format!("remove volume {volume}"),
-            Self::PrepareEnvironment { source, .. } => format!("install {source}"),
+            Self::CreateNetwork => "create network".to_owned(),
+            Self::RemoveNetwork => "remove network".to_owned(),
+            Self::PrepareEnvironment { source, preparation, .. } => match preparation {
+                Preparation::Install => format!("install {source}"),
+                Preparation::Build => format!("build {source}"),
+                Preparation::Pull => format!("pull {source}"),
+            },
             Self::RunJob { job } => format!("run job {job}"),
             Self::StartBalancer { balancer, port } => format!("start {balancer} on port {port}"),
             Self::StopBalancer { balancer, .. } => format!("stop {balancer}"),

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::budget::{Budget, Scale};
-use super::interpolate;
 use super::model::{Build, Job, Runtime, Service, Stack};
 use super::path::KeyPath;
 use super::problem::{LoadError, Problem};
@@ -216,12 +215,7 @@ impl Checker<'_> {
         if resolved.external.is_some() {
             return;
         }
-        let texts = resolved.entry.environment.values().chain(&resolved.entry.url);
-        let mut missing =
-            texts.flat_map(|text| interpolate::undefined(text, self.stack.variables())).collect::<Vec<_>>();
-        missing.sort();
-        missing.dedup();
-        for name in missing {
+        for name in resolved.missing_variables(self.stack) {
             let path = KeyPath::keys(["backing", resolved.name.as_str()]);
             let message = format!("container engines need {name}, found none in .env or in the environment");
             self.add(Severity::Warning, &path, message, "the local engine does without");

@@ -1,6 +1,10 @@
 //! `${VAR}`, `${VAR:-default}` and `$$` in the texts of a stack file. A `$` before anything else stands for itself.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
 use super::document::{Document, Node, Value};
+use super::model::EnvValue;
 use super::path::KeyPath;
 use super::problem::Problem;
 use super::secret;
@@ -18,7 +22,7 @@ struct Text {
 
 /// Why a text cannot be interpolated.
 #[derive(Debug, PartialEq, Eq)]
-enum Error {
+pub enum FillError {
     /// A variable without a value and without a default.
     Undefined(String),
     /// `${` without a valid name or without its end.
@@ -40,9 +44,9 @@ pub(super) fn interpolate(document: &mut Document, variables: &Variables) -> Vec
         .collect()
 }
 
-fn walk(node: &mut Node, path: &KeyPath, variables: &Variables, failed: &mut Vec<(KeyPath, Error)>) {
+fn walk(node: &mut Node, path: &KeyPath, variables: &Variables, failed: &mut Vec<(KeyPath, FillError)>) {
     match &mut node.value {
-        Value::String(text) if text.contains('$') => match replace(text, variables) {
+        Value::String(text) if text.contains('$') => match replace(text, &|name| variables.lookup(name)) {
             Ok(replaced) => {
                 *text = replaced.text;
                 node.interpolated = replaced.interpolated;
@@ -64,7 +68,10 @@ fn walk(node: &mut Node, path: &KeyPath, variables: &Variables, failed: &mut Vec
     }
 }
 
-fn replace(text: &str, variables: &Variables) -> Result<Text, Error> {
+/// The value of a variable, where it has one.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<EnvValue>;
+
+fn replace(text: &str, lookup: Lookup<'_>) -> Result<Text, FillError> {
     let mut out = Text { text: String::with_capacity(text.len()), interpolated: false, secret: false };
     let mut rest = text;
     while let Some(at) = rest.find('$') {
@@ -74,8 +81,8 @@ fn replace(text: &str, variables: &Variables) -> Result<Text, Error> {
             out.text.push('$');
             rest = after;
         } else if let Some(after) = behind.strip_prefix('{') {
-            let end = closing_brace(after).ok_or_else(|| Error::Syntax(format!("${{{after}")))?;
-            substitute(&after[..end], variables, &mut out)?;
+            let end = closing_brace(after).ok_or_else(|| FillError::Syntax(format!("${{{after}")))?;
+            substitute(&after[..end], lookup, &mut out)?;
             rest = &after[end + 1..];
         } else {
             out.text.push('$');
@@ -87,42 +94,52 @@ fn replace(text: &str, variables: &Variables) -> Result<Text, Error> {
 }
 
 /// Appends the value of `NAME` or `NAME:-default`. As in a shell, the default also stands in for an empty value.
-fn substitute(expression: &str, variables: &Variables, out: &mut Text) -> Result<(), Error> {
+fn substitute(expression: &str, lookup: Lookup<'_>, out: &mut Text) -> Result<(), FillError> {
     let (name, default) = match expression.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (expression, None),
     };
     if !is_variable_name(name) {
-        return Err(Error::Syntax(format!("${{{expression}}}")));
+        return Err(FillError::Syntax(format!("${{{expression}}}")));
     }
     out.interpolated = true;
     out.secret |= secret::is_secret_name(name);
-    match (variables.lookup(name), default) {
+    match (lookup(name), default) {
         (Some(value), default) if default.is_none() || !value.text.is_empty() => {
             out.text.push_str(&value.text);
             out.secret |= value.secret;
         }
         (_, Some(default)) => {
-            let default = replace(default, variables)?;
+            let default = replace(default, lookup)?;
             out.text.push_str(&default.text);
             out.secret |= default.secret;
         }
-        (_, None) => return Err(Error::Undefined(name.to_owned())),
+        (_, None) => return Err(FillError::Undefined(name.to_owned())),
     }
     Ok(())
 }
 
-/// A text with its variables replaced; `None` where one has no value, or the text is written wrongly.
-pub fn interpolated(text: &str, variables: &Variables) -> Option<String> {
-    replace(text, variables).ok().map(|replaced| replaced.text)
+/// Replaces `${VAR}` in a text that no stack file holds; `lookup` knows the values, and may write them as the text's
+/// format asks for.
+///
+/// # Errors
+///
+/// A variable without a value and without a default.
+pub fn fill(text: &str, lookup: Lookup<'_>) -> Result<EnvValue, FillError> {
+    replace(text, lookup).map(|Text { text, secret, .. }| EnvValue { text, secret })
 }
 
-/// The variable for want of which a text cannot be interpolated.
-pub(super) fn undefined(text: &str, variables: &Variables) -> Option<String> {
-    match replace(text, variables) {
-        Err(Error::Undefined(name)) => Some(name),
-        _ => None,
-    }
+/// The names of all variables that a text asks for, those in defaults included.
+pub fn variables_in(text: &str) -> BTreeSet<String> {
+    let asked = RefCell::new(BTreeSet::new());
+    // Without a value every default is looked into; what has none ends the text, so it is given an empty one.
+    let note = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        Some(EnvValue::from(String::new()))
+    };
+    // A text that cannot be read asks for what was found so far; filling it says what is wrong.
+    let _ = replace(text, &note);
+    asked.into_inner()
 }
 
 /// The `}` that ends an expression; `${A:-${B}}` nests.
@@ -147,10 +164,10 @@ pub fn is_variable_name(name: &str) -> bool {
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
-fn problem(document: &Document, path: &KeyPath, error: Error) -> Problem {
+fn problem(document: &Document, path: &KeyPath, error: FillError) -> Problem {
     let location = document.location(path);
     match error {
-        Error::Undefined(name) => Problem::of_key(
+        FillError::Undefined(name) => Problem::of_key(
             location,
             path.clone(),
             format!("expected a value for ${{{name}}}, found none in .env or in the environment"),
@@ -158,7 +175,7 @@ fn problem(document: &Document, path: &KeyPath, error: Error) -> Problem {
         .hint(format!(
             "set {name} in .env (.env.example shows what belongs there), or write a default: ${{{name}:-…}}"
         )),
-        Error::Syntax(found) => {
+        FillError::Syntax(found) => {
             Problem::of_key(location, path.clone(), format!("expected ${{NAME}} or ${{NAME:-default}}, found {found}"))
                 .hint("write $$ for a dollar sign before a brace")
         }
@@ -174,6 +191,10 @@ mod tests {
     fn variables() -> Variables {
         let pairs = [("NAME", "Ada"), ("EMPTY", ""), ("DB_PASSWORD", "s3cret"), ("URL", "redis://:x@h")];
         Variables::new(pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).into(), BTreeMap::new())
+    }
+
+    fn replace(text: &str, variables: &Variables) -> Result<Text, FillError> {
+        super::replace(text, &|name| variables.lookup(name))
     }
 
     #[test]
@@ -199,6 +220,12 @@ mod tests {
     }
 
     #[test]
+    fn the_variables_of_a_text_are_known_without_their_values() {
+        let asked = variables_in("${A}:${B:-${C:-x}}@{host} $D");
+        assert_eq!(asked, ["A", "B", "C"].map(str::to_owned).into());
+    }
+
+    #[test]
     fn a_secret_stays_a_secret() {
         for (text, secret) in [
             ("x${DB_PASSWORD}y", true),
@@ -213,9 +240,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_replaced_is_refused() {
-        assert_eq!(replace("${MISSING}", &variables()), Err(Error::Undefined("MISSING".to_owned())));
+        assert_eq!(replace("${MISSING}", &variables()), Err(FillError::Undefined("MISSING".to_owned())));
         for wrong in ["${", "${NAME", "${}", "${A B}", "${1A}", "${NAME?oops}", "${NAME:-${X}"] {
-            assert!(matches!(replace(wrong, &variables()), Err(Error::Syntax(_))), "{wrong}");
+            assert!(matches!(replace(wrong, &variables()), Err(FillError::Syntax(_))), "{wrong}");
         }
     }
 }

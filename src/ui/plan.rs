@@ -8,7 +8,7 @@ use std::time::Duration;
 use anstyle::{AnsiColor, Style};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::engine::{Action, Event, Note, Observer, Step, StepId};
+use crate::engine::{Action, Event, Note, Observer, Preparation, Step, StepId};
 
 const DONE: Style = AnsiColor::Green.on_default();
 const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -68,7 +68,11 @@ fn milestone(action: &Action) -> Option<String> {
     Some(match action {
         Action::AwaitReady { replica } => format!("{replica} is ready"),
         Action::RunJob { job } => format!("job {job} done"),
-        Action::PrepareEnvironment { source, .. } => format!("{source} installed"),
+        Action::PrepareEnvironment { source, preparation, .. } => match preparation {
+            Preparation::Install => format!("{source} installed"),
+            Preparation::Build => format!("{source} built"),
+            Preparation::Pull => format!("{source} pulled"),
+        },
         Action::StartBalancer { balancer, port } => format!("{balancer} listens on port {port}"),
         Action::RemoveReplica { replica } | Action::StopReplica { replica } => format!("{replica} stopped"),
         Action::StopBalancer { balancer, .. } => format!("{balancer} stopped"),

@@ -11,10 +11,9 @@ use super::servers::{self, Server};
 use crate::adopt::dockerfile::{self, Image};
 use crate::adopt::draft::{self, Draft};
 use crate::adopt::runtime;
-use crate::adopt::secrets::Secrets;
+use crate::adopt::secrets::{Secrets, interpolated};
 use crate::backing::{self, address_variable};
 use crate::error::Failure;
-use crate::stack::interpolated;
 use crate::units::{Name, TimeSpan};
 
 /// Ports of images that publish none, because only their neighbours reach them.
@@ -165,7 +164,8 @@ impl Converter<'_, '_> {
             for (name, text) in env {
                 section.env.insert(name.clone(), self.secret(&server.hosts[0], &name, text));
             }
-            if service.command.is_some() && server.kind.as_str() != "redis" {
+            section.max_connections = servers::max_connections(&service);
+            if service.command.is_some() && server.kind.as_str() != "redis" && section.max_connections.is_none() {
                 notes.push("not adopted: its command; the server runs with the image's own settings".to_owned());
             }
             self.data(&server, &service, &mut notes);
@@ -177,11 +177,8 @@ impl Converter<'_, '_> {
 
     fn data(&self, server: &Server, service: &Service, notes: &mut Vec<String>) {
         for (source, target) in &service.volumes {
-            let is_data = server
-                .entry
-                .volume
-                .as_deref()
-                .is_some_and(|own| target.starts_with(own) || own.starts_with(target.as_str()));
+            let is_data =
+                server.entry.volume.as_deref().is_some_and(|own| target.len() > 1 && own.contains(target.as_str()));
             notes.push(match is_data {
                 true => "begins without data: the volume of the compose project stays there".to_owned(),
                 false => format!("not adopted: the mount of {source} at {target}"),

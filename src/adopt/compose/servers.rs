@@ -7,9 +7,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use super::model::{Service, split_at_colons};
-use crate::adopt::secrets::Secrets;
+use crate::adopt::secrets::{Secrets, interpolated};
 use crate::backing::{self, Entry};
-use crate::stack::interpolated;
 use crate::units::Name;
 
 /// Images that are configured as one of the catalog's, which they are made from.
@@ -22,12 +21,13 @@ const DERIVED: [(&str, &str); 4] = [
 
 /// A setting that the catalog reads from `.env`: the kind, the image's own variable, the one in `.env`, and what the
 /// image takes where it is not set.
-const SETTINGS: [(&str, &str, &str, &str); 5] = [
+const SETTINGS: [(&str, &str, &str, &str); 6] = [
     ("postgres", "POSTGRES_USER", "POSTGRES_USER", "postgres"),
     ("postgres", "POSTGRES_PASSWORD", "POSTGRES_PASSWORD", ""),
     ("postgres", "POSTGRES_DB", "POSTGRES_DB", ""),
     ("rabbitmq", "RABBITMQ_DEFAULT_USER", "RABBITMQ_USER", "guest"),
     ("rabbitmq", "RABBITMQ_DEFAULT_PASS", "RABBITMQ_PASSWORD", "guest"),
+    ("grafana", "GF_SECURITY_ADMIN_PASSWORD", "GRAFANA_PASSWORD", ""),
 ];
 
 /// A backing service of a compose file.
@@ -101,16 +101,12 @@ pub fn settings(kind: &str, service: &Service, secrets: &mut Secrets) -> Setting
             user.clone_from(&wanted);
         }
         if !secrets.set(ours, &wanted) {
-            settings.env.insert((*own).to_owned(), super::variables::literal(&wanted));
+            settings.env.insert((*ours).to_owned(), super::variables::literal(&wanted));
             settings.own_credentials = true;
         }
     }
     if kind == "redis" {
         settings.notes.extend(redis_password(service, secrets));
-    }
-    if settings.own_credentials {
-        let note = "has credentials of its own, not those in .env: the address that `uses` gives has the latter";
-        settings.notes.push(note.to_owned());
     }
     for (name, text) in &service.environment {
         if SETTINGS.iter().any(|(of, own, ..)| of == &kind && own == name) || name == "REDIS_PASSWORD" {
@@ -129,6 +125,13 @@ fn redis_password(service: &Service, secrets: &mut Secrets) -> Option<String> {
     let is_new = required.is_none() && secrets.value("REDIS_PASSWORD").is_none();
     secrets.set("REDIS_PASSWORD", &required.unwrap_or_else(generated));
     is_new.then(|| "asks for a password now: REDIS_PASSWORD in .env".to_owned())
+}
+
+/// The most connections that PostgreSQL is told to accept: `-c max_connections=200`.
+pub fn max_connections(service: &Service) -> Option<String> {
+    let words = service.command.as_ref()?;
+    let number = words.iter().find_map(|word| word.trim_start_matches('-').strip_prefix("max_connections="))?;
+    number.parse::<u32>().is_ok().then(|| number.to_owned())
 }
 
 /// A password of letters and digits.
@@ -175,7 +178,7 @@ impl Server {
     /// Whether a URL says the same as the catalog's: scheme, port and path.
     fn is_same(&self, url: &Url<'_>, secrets: &Secrets) -> bool {
         let Some(pattern) = self.entry.url.as_deref().filter(|_| !self.own_credentials) else { return false };
-        let pattern = pattern.replace("{host}", "host").replace("{port}", &self.entry.port.to_string());
+        let pattern = pattern.replace("{{ host }}", "host").replace("{{ port }}", &self.entry.port.to_string());
         let own = interpolated(&pattern, &secrets.variables()).unwrap_or_default();
         let Some(own) = Url::parse(&own) else { return false };
         let rest = interpolated(url.rest, &secrets.variables()).unwrap_or_default();
@@ -194,7 +197,7 @@ impl Server {
     /// The URL with the server's name in the stack, and its credentials from `.env`.
     fn rewrite(&self, variable: &str, url: &Url<'_>, owner: &str, secrets: &mut Secrets) -> String {
         let pattern = self.entry.url.as_deref().unwrap_or_default();
-        let own = pattern.split_once("://").and_then(|(_, behind)| behind.split_once("@{host}")).map(|(own, _)| own);
+        let own = pattern.split_once("://").and_then(|(_, behind)| behind.split_once("@{{")).map(|(own, _)| own);
         let credentials = match (url.credentials, own) {
             (given, Some(own)) if self.is_own_user(given, own, secrets) => format!("{own}@"),
             (Some(given), _) => match given.split_once(':') {

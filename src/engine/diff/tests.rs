@@ -24,19 +24,32 @@ fn stack(source: &str) -> Desired {
         fingerprint: fingerprint(source),
         after: Vec::new(),
         environment: Some("env".into()),
+        replacement: Replacement::Rolling,
     };
     Desired {
         identity: Identity { project: name("shop"), root: "/shop".into() },
+        ground: Ground::Supervisor,
         volumes: vec![DesiredVolume { name: name("postgres") }],
-        environments: vec![DesiredEnvironment { key: "env".into(), source: "requirements.lock".into() }],
+        environments: vec![DesiredEnvironment {
+            key: "env".into(),
+            source: "requirements.lock".into(),
+            preparation: Preparation::Install,
+        }],
         jobs: vec![DesiredJob {
             name: name("migrate"),
             digest: source.into(),
             before: vec![name("api"), name("worker")],
+            after: Vec::new(),
             environment: Some("env".into()),
         }],
         services: vec![service("api", 3), service("worker", 1)],
-        balancers: vec![DesiredBalancer { id: BalancerId::Front, service: name("api"), port: 8080 }],
+        balancers: vec![DesiredBalancer {
+            id: BalancerId::Front,
+            service: name("api"),
+            port: 8080,
+            fingerprint: Fingerprint::default(),
+            environment: None,
+        }],
     }
 }
 
@@ -50,10 +63,10 @@ impl Model {
 
     fn perform(&mut self, action: &Action, desired: &Desired) {
         match action {
-            Action::StartSupervisor => self.0.supervised = true,
-            Action::StopSupervisor => {
+            Action::StartSupervisor | Action::CreateNetwork => self.0.grounded = true,
+            Action::StopSupervisor | Action::RemoveNetwork => {
                 assert!(self.0.replicas.is_empty() && self.0.balancers.is_empty());
-                self.0.supervised = false;
+                self.0.grounded = false;
                 self.0.jobs.clear();
             }
             Action::EndLeftovers => self.0.leftovers = 0,
@@ -67,7 +80,12 @@ impl Model {
             }
             Action::StartBalancer { balancer, port } => {
                 let service = desired.balancers.iter().find(|b| &b.id == balancer).unwrap().service.clone();
-                self.0.balancers.push(ObservedBalancer { id: balancer.clone(), service, port: *port });
+                self.0.balancers.push(ObservedBalancer {
+                    id: balancer.clone(),
+                    service,
+                    port: *port,
+                    fingerprint: Fingerprint::default(),
+                });
             }
             Action::StopBalancer { balancer, .. } => self.0.balancers.retain(|b| &b.id != balancer),
             Action::StartReplica { replica } => {
@@ -117,6 +135,7 @@ fn observed(id: ReplicaId, fingerprint: Fingerprint) -> ObservedReplica {
         fingerprint,
         state: ReplicaState::Running,
         ready: false,
+        backing: false,
         member: false,
         draining: false,
         restarts: 0,
@@ -153,15 +172,15 @@ fn a_first_up_starts_everything_at_once_behind_the_migration() {
   3  install requirements.lock    nothing is installed from it yet; api, worker need it
   4  run job migrate              it has not run on this data  [after 1, 2, 3]
   5  start balancer on port 8080  api is reached through it  [after 1, 2]
-  6  start api-1                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
+  6  start api-1                  3 wanted, none runs  [after 1, 2, 3, 4]
   7  wait for api-1               requests come once it is ready  [after 6]
-  8  balance to api-1             it is ready  [after 7]
-  9  start api-2                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
+  8  balance to api-1             it is ready  [after 5, 7]
+  9  start api-2                  3 wanted, none runs  [after 1, 2, 3, 4]
  10  wait for api-2               requests come once it is ready  [after 9]
- 11  balance to api-2             it is ready  [after 10]
- 12  start api-3                  3 wanted, none runs  [after 1, 2, 3, 4, 5]
+ 11  balance to api-2             it is ready  [after 5, 10]
+ 12  start api-3                  3 wanted, none runs  [after 1, 2, 3, 4]
  13  wait for api-3               requests come once it is ready  [after 12]
- 14  balance to api-3             it is ready  [after 13]
+ 14  balance to api-3             it is ready  [after 5, 13]
  15  start worker-1               1 wanted, none runs  [after 1, 2, 3, 4]
  16  wait for worker-1            requests come once it is ready  [after 15]
 ";
@@ -227,7 +246,7 @@ fn scaling_is_temporary_and_the_next_up_says_so() {
 fn down_closes_the_balancer_before_the_replicas_and_keeps_data_unless_told() {
     let desired = stack("v1");
     let model = running(&desired);
-    let nothing = Desired::nothing(desired.identity.clone());
+    let nothing = Desired::nothing(desired.identity.clone(), Ground::Supervisor);
     let expected = "\
   1  stop balancer          the stack goes down
   2  remove api-1           the stack goes down  [after 1]
@@ -342,7 +361,7 @@ fn a_dead_supervisor_is_replaced_and_its_processes_are_mentioned() {
         "  2  start supervisor             the one before is gone  [after 1]\n",
     );
     assert!(plan.starts_with(&format!("{first}{second}")), "{plan}");
-    let nothing = Desired::nothing(stack("v1").identity);
+    let nothing = Desired::nothing(stack("v1").identity, Ground::Supervisor);
     let down = text(&nothing, &observed, &Intent::Down { volumes: false });
     assert_eq!(down, "  1  end leftovers  4 processes of a supervisor that is gone\n");
 }
@@ -401,9 +420,15 @@ fn a_stop_that_was_interrupted_drains_before_it_stops_and_can_be_taken_back() {
 fn the_front_balancer_closes_before_those_behind_it() {
     let desired = stack("v1");
     let mut model = running(&desired);
-    let inner = ObservedBalancer { id: BalancerId::Service(name("api")), service: name("api"), port: 8000 };
+    let inner = ObservedBalancer {
+        id: BalancerId::Service(name("api")),
+        service: name("api"),
+        port: 8000,
+        fingerprint: Fingerprint::default(),
+    };
     model.0.balancers.insert(0, inner);
-    let plan = text(&Desired::nothing(desired.identity), &model.0, &Intent::Down { volumes: false });
+    let plan =
+        text(&Desired::nothing(desired.identity, Ground::Supervisor), &model.0, &Intent::Down { volumes: false });
     let order: Vec<_> = plan.lines().take(2).collect();
     assert!(order[0].contains("stop balancer  ") && order[1].contains("stop balancer of api"), "{plan}");
     assert!(order[1].ends_with("[after 1]"), "{plan}");

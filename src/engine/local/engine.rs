@@ -14,10 +14,11 @@ use super::spec::{self, Input, Specs};
 use super::volumes::Volumes;
 use crate::backing;
 use crate::engine::{
-    Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Identity, Note, Observed,
-    ReplicaId,
+    Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Ground, Identity, Note,
+    Observed, Plan, Preparation, Replacement, ReplicaId, preflight,
 };
 use crate::error::Failure;
+use crate::ports;
 use crate::stack::{Part, Stack};
 use crate::units::Name;
 
@@ -159,6 +160,11 @@ impl Local {
         }
     }
 
+    /// Whether the project has anything on this engine: a supervisor, or processes that one left.
+    pub fn runs(&self) -> bool {
+        self.client.owned() || Leftovers::find(&self.identity, None).count() > 0
+    }
+
     fn desired(&self, stack: &Stack, environments: &BTreeMap<Name, Environment>) -> Desired {
         let key = |e: &Environment| Some(e.key.clone()).filter(|key| !key.is_empty());
         let environment = |service: &Name| environments.get(service).and_then(key);
@@ -174,6 +180,7 @@ impl Local {
                 fingerprint: fingerprint.clone(),
                 after: service.uses.iter().filter(|used| stack.services.contains_key(*used)).cloned().collect(),
                 environment: environment(name),
+                replacement: Replacement::Rolling,
                 name: name.clone(),
             })
         });
@@ -183,11 +190,13 @@ impl Local {
                 name: name.clone(),
                 digest: digest.clone(),
                 before: job.before.clone(),
+                after: Vec::new(),
                 environment: environment(&job.service),
             })
         });
         Desired {
             identity: self.identity.clone(),
+            ground: Ground::Supervisor,
             volumes: self.specs.volumes.keys().map(|name| DesiredVolume { name: name.clone() }).collect(),
             environments: self
                 .recipes
@@ -195,6 +204,7 @@ impl Local {
                 .map(|recipe| DesiredEnvironment {
                     key: recipe.key().to_owned(),
                     source: recipe.made_from().to_owned(),
+                    preparation: Preparation::Install,
                 })
                 .collect(),
             jobs: jobs.collect(),
@@ -322,6 +332,14 @@ impl Engine for Local {
         Ok(observed)
     }
 
+    async fn preflight(&self, plan: &Plan) -> Result<(), Failure> {
+        let Some((port, balancer)) = preflight::opened(plan).find(|(port, _)| !ports::is_free(*port)) else {
+            return Ok(());
+        };
+        let holder = ports::holder(port).map(|holder| holder.to_string());
+        Err(preflight::port_taken(port, balancer, holder.as_deref()))
+    }
+
     async fn perform(&self, action: &Action, note: &dyn Fn(Note)) -> Result<(), Failure> {
         let disk = |what: &str, e: std::io::Error| Failure::failed(format!("{what}: {e}"));
         match action {
@@ -337,6 +355,8 @@ impl Engine for Local {
             }
             Action::RemoveVolume { volume } => fs::remove_dir_all(self.places.volume(volume))
                 .map_err(|e| disk(&format!("cannot remove volume {volume}"), e)),
+            // The ground of this engine is the supervisor.
+            Action::CreateNetwork | Action::RemoveNetwork => Ok(()),
             Action::PrepareEnvironment { key, .. } => self.prepare(key, note).await,
             Action::RunJob { job } => self.run_job(job).await,
             Action::StartBalancer { balancer, port } => {

@@ -12,7 +12,7 @@ use crate::units::Name;
 
 /// The version of this protocol. [`Request::Hello`] and [`Request::Shutdown`] keep their meaning in every version, so
 /// that `down` ends a supervisor of any.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// A process as the supervisor starts it.
 #[derive(Clone, Serialize, Deserialize)]

@@ -100,6 +100,8 @@ fn balancers(stack: &Stack) -> Result<Vec<DesiredBalancer>, Failure> {
         id: BalancerId::Front,
         service: b.service.clone(),
         port: b.port.0,
+        fingerprint: Fingerprint::default(),
+        environment: None,
     });
     let used = stack.services.iter().filter(|(name, _)| stack.services.values().any(|s| s.uses.contains(name)));
     let mut all: Vec<DesiredBalancer> = front.collect();
@@ -114,7 +116,13 @@ fn balancers(stack: &Stack) -> Result<Vec<DesiredBalancer>, Failure> {
                 );
                 return Err(Failure::usage(what).hint("give one of them another port"));
             }
-            None => all.push(DesiredBalancer { id: BalancerId::Service(name.clone()), service: name.clone(), port }),
+            None => all.push(DesiredBalancer {
+                id: BalancerId::Service(name.clone()),
+                service: name.clone(),
+                port,
+                fingerprint: Fingerprint::default(),
+                environment: None,
+            }),
         }
     }
     Ok(all)

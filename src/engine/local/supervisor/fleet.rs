@@ -142,6 +142,7 @@ impl Fleet {
                 fingerprint: replica.fingerprint.clone(),
                 state: status.state,
                 ready: status.ready,
+                backing: false,
                 member: replica.member,
                 draining: replica.draining,
                 restarts: status.restarts,
@@ -154,7 +155,7 @@ impl Fleet {
             }
         });
         Observed {
-            supervised: true,
+            grounded: true,
             replicas: replicas.collect(),
             balancers: state
                 .balancers
@@ -163,6 +164,7 @@ impl Fleet {
                     id: id.clone(),
                     service: front.service.clone(),
                     port: front.port,
+                    fingerprint: Fingerprint::default(),
                 })
                 .collect(),
             jobs: state.done.clone().into_iter().collect(),

@@ -1,0 +1,34 @@
+//! What a plan needs of the machine before its first step is done.
+
+use super::model::BalancerId;
+use super::plan::{Action, Plan};
+use crate::error::Failure;
+
+/// The ports that a plan opens and does not free itself before, with the balancers that will listen on them.
+pub fn opened(plan: &Plan) -> impl Iterator<Item = (u16, &BalancerId)> {
+    let gives_up = |port: u16| {
+        plan.steps().iter().any(|step| match &step.action {
+            Action::StopBalancer { port: old, .. } => *old == port,
+            // Nobody knows the ports of leftovers.
+            Action::EndLeftovers => true,
+            _ => false,
+        })
+    };
+    plan.steps().iter().filter_map(move |step| match &step.action {
+        Action::StartBalancer { balancer, port } if !gives_up(*port) => Some((*port, balancer)),
+        _ => None,
+    })
+}
+
+/// The failure for a port that somebody listens on.
+pub fn port_taken(port: u16, balancer: &BalancerId, holder: Option<&str>) -> Failure {
+    let failure = match holder {
+        Some(holder) => Failure::failed(format!("port {port} is in use by {holder}")),
+        None => Failure::failed(format!("port {port} cannot be opened")),
+    };
+    let key = match balancer {
+        BalancerId::Front => "balancer.port".to_owned(),
+        BalancerId::Service(name) => format!("services.{name}.port"),
+    };
+    failure.because("nothing was started").hint(format!("end what holds it, or change {key} in scalectl.toml"))
+}
