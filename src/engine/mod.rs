@@ -14,6 +14,7 @@ mod model;
 mod plan;
 mod preflight;
 
+pub mod docker;
 pub mod local;
 pub mod source;
 

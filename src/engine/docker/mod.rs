@@ -1,0 +1,3 @@
+//! The Docker engine: the stack in containers, through the Engine's API.
+
+pub mod balancer;
