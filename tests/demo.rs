@@ -6,8 +6,9 @@
 mod project;
 
 use std::fs;
+use std::io::Read as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use project::{all, eventually, kill, scalectl};
 use serde_json::Value;
@@ -43,6 +44,14 @@ fn left(folder: &Path) -> Vec<String> {
     found
 }
 
+/// What a demo that has ended said.
+fn output(child: &mut Child) -> String {
+    let mut said = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut said).unwrap();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    said
+}
+
 #[test]
 fn the_demo_ends_with_a_measured_result_without_errors_and_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
@@ -63,8 +72,11 @@ fn the_demo_ends_with_a_measured_result_without_errors_and_leaves_nothing() {
 #[test]
 fn a_demo_that_is_interrupted_takes_everything_away() {
     let folder = tempfile::tempdir().unwrap();
-    let child = demo(folder.path(), &["--duration", "60s"]).spawn().unwrap();
+    let mut child = demo(folder.path(), &["--duration", "60s"]).spawn().unwrap();
     eventually("its processes run", || {
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("it ended before it was interrupted, {status}: {}", output(&mut child));
+        }
         (left(folder.path()).iter().filter(|l| l.starts_with("/proc")).count() > 3).then_some(())
     });
     kill(child.id(), "INT");

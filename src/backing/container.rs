@@ -132,6 +132,16 @@ pub fn address(stack: &Stack, resolved: &Resolved<'_>) -> Result<Option<EnvValue
     resolved.entry.url.as_deref().map(|url| filler.fill(url, Format::Url)).transpose()
 }
 
+/// The address of a backing service whose port is reached as `host` and `port`, such as from this machine.
+///
+/// # Errors
+///
+/// A variable that `.env` lacks.
+pub fn address_at(stack: &Stack, resolved: &Resolved<'_>, host: &str, port: u16) -> Result<Option<EnvValue>, Failure> {
+    let filler = Filler::new(stack, resolved).at(host, port);
+    resolved.entry.url.as_deref().map(|url| filler.fill(url, Format::Url)).transpose()
+}
+
 /// The files of the project that a backing service is given, by their path below [`FILES`].
 ///
 /// # Errors

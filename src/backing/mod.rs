@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::stack::{EnvValue, Resources, Stack, variables_in};
 use crate::units::{Bytes, Name, TimeSpan};
 
-pub use container::{BackingContainer, FILES, FileText, address, container, major, project_files};
+pub use container::{BackingContainer, FILES, FileText, address, address_at, container, major, project_files};
 
 /// What is known of one kind of backing service. `catalog.toml` explains the fields.
 #[derive(Debug, Clone, Deserialize)]

@@ -68,6 +68,13 @@ impl<'a> Filler<'a> {
         }
     }
 
+    /// The same, seen from another place than its network.
+    pub(super) fn at(mut self, host: &str, port: u16) -> Self {
+        self.context.insert("host", host);
+        self.context.insert("port", &port);
+        self
+    }
+
     /// A text with its template rendered and its variables replaced.
     pub(super) fn fill(&self, text: &str, format: Format) -> Result<EnvValue, Failure> {
         let rendered = self.rendered(text)?;

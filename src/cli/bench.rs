@@ -141,10 +141,12 @@ impl Args {
                 _ => return Ok(None),
             },
         };
-        let session = Session::look(global)?;
-        let address = block_on(url::address(&session, name.as_ref()));
-        let url = address.map_err(|error| error.downcast().unwrap_or_else(|e| Failure::failed(e.to_string())))?;
-        Ok(Some((session.stack, url)))
+        let looked = block_on(async {
+            let session = Session::look(global).await?;
+            let url = url::address(&session, name.as_ref()).await?;
+            Ok((session.stack, url))
+        });
+        looked.map(Some).map_err(|error| error.downcast().unwrap_or_else(|e| Failure::failed(e.to_string())))
     }
 
     fn request(&self, target: &Target) -> Result<RequestSpec, Failure> {

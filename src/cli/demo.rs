@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::interrupt::Interrupt;
-use super::session::{Session, block_on, carry_out};
+use super::session::{Chosen, Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
-use crate::engine::local::{Local, Options};
-use crate::engine::{Action, Desired, Engine, Ground, Intent, Plan, diff};
+use crate::engine::local::Options;
+use crate::engine::{Action, BalancerId, Desired, Engine, EngineKind, Intent, Plan, diff};
 use crate::error::{Exit, Failure};
 use crate::ports;
 use crate::report::{Format, Output};
@@ -22,6 +22,8 @@ use crate::units::{Name, Rate, TimeSpan};
 
 /// The project's name in the scratch folder.
 const NAME: &str = "demo";
+/// How many ports are tried, where others open them first.
+const PORT_ATTEMPTS: u32 = 3;
 /// The same load every time.
 const SEED: u64 = 1;
 
@@ -68,8 +70,14 @@ impl Args {
         let folder = scratch.path().join(NAME);
         // A demo that runs beside another one needs a name of its own.
         let name: Name = format!("{NAME}-{}", std::process::id()).parse().map_err(anyhow::Error::from)?;
-        let global =
-            Global { directory: folder.clone(), project: Some(name.clone()), files: Vec::new(), ..global.clone() };
+        let global = Global {
+            directory: folder.clone(),
+            project: Some(name.clone()),
+            files: Vec::new(),
+            // So that it needs nothing that is not there.
+            engine: global.engine.or(Some(EngineKind::Local)),
+            ..global.clone()
+        };
         let result = self.all(&global, &name, &folder, interrupt.flag());
         if !self.keep {
             let cleaned = clean_up(&global, name.clone(), &folder);
@@ -91,11 +99,13 @@ impl Args {
         };
         let mut times = Times { render: timed(|| self.render(name, folder, interrupted))?.1, ..Times::default() };
         global.say(&format!("rendered template {} in {} ms", self.template, times.render.as_millis()));
-        let session = Session::open(global, Options::default())?;
+        let session = open(global)?;
         go_on()?;
         times.environment = timed(|| block_on(prepare(&session)))?.1;
+        drop(session);
         go_on()?;
-        times.up = timed(|| block_on(up(&session)))?.1;
+        let (session, took) = timed(|| bring_up(global, folder, interrupted))?;
+        times.up = took;
         go_on()?;
         times.seed = timed(|| block_on(seed(&session)))?.1;
         go_on()?;
@@ -110,7 +120,7 @@ impl Args {
         let features = scaffold::choose(&template.manifest, &Choice::Defaults).map_err(Failure::from)?;
         let files = scaffold::render(&template, name, &features).map_err(Failure::from)?;
         scaffold::write(&files, folder, Existing::Refuse, interrupted).map_err(Failure::from)?;
-        choose_port(&folder.join(crate::stack::FILE_NAME))
+        Ok(())
     }
 
     fn bench(&self, session: &Session<'_>) -> Result<Exit> {
@@ -186,13 +196,42 @@ fn choose_port(file: &Path) -> Result<()> {
     Ok(())
 }
 
+fn open(global: &Global) -> Result<Session<'_>> {
+    block_on(async { Ok(Session::open(global, Options::default()).await?) })
+}
+
 /// Environments and volumes, before the clock of `up` starts: a download says nothing about the engine.
 async fn prepare(session: &Session<'_>) -> Result<()> {
     session.ground().await
 }
 
+/// Brings the stack up on a port that is free now. Whoever is quicker to open it, such as another demo, has it; then
+/// another one is tried.
+fn bring_up<'g>(global: &'g Global, folder: &Path, interrupted: &AtomicBool) -> Result<Session<'g>> {
+    let mut attempt = 1;
+    loop {
+        choose_port(&folder.join(crate::stack::FILE_NAME))?;
+        let session = open(global)?;
+        let Err(error) = block_on(up(&session)) else { return Ok(session) };
+        let is_last = attempt == PORT_ATTEMPTS || interrupted.load(Ordering::Relaxed);
+        if is_last || !block_on(lost_port(&session))? {
+            return Err(error);
+        }
+        session.say("somebody else opened the port meanwhile; taking another one");
+        attempt += 1;
+    }
+}
+
 async fn up(session: &Session<'_>) -> Result<()> {
     session.apply(&Intent::up()).await.map(drop)
+}
+
+/// Whether the balancer is not there because its port is somebody else's.
+async fn lost_port(session: &Session<'_>) -> Result<bool> {
+    let Some(balancer) = &session.stack.balancer else { return Ok(false) };
+    let observed = session.observe().await?;
+    let ours = observed.balancers.iter().any(|b| b.id == BalancerId::Front);
+    Ok(!ours && !ports::is_free(balancer.port.0))
 }
 
 /// Runs the seed job, if the template has one.
@@ -212,12 +251,12 @@ fn clean_up(global: &Global, project: Name, folder: &Path) -> Result<()> {
     let root = folder.canonicalize()?;
     let identity = crate::engine::Identity { project, root };
     block_on(async move {
-        let local = Local::bare(identity.clone())?;
-        let lock = super::session::lock(global, &local).await?;
-        let observed = local.observe().await?;
-        let plan = diff(&Desired::nothing(identity, Ground::Supervisor), &observed, &Intent::Down { volumes: true });
+        let engine = Chosen::find(global.engine, &identity).await?.bare(identity.clone())?;
+        let lock = super::session::lock(global, &engine).await?;
+        let observed = engine.observe().await?;
+        let plan = diff(&Desired::nothing(identity, engine.ground()), &observed, &Intent::Down { volumes: true });
         let quiet = Global { quiet: true, ..global.clone() };
-        carry_out(&quiet, &local, &plan).await?;
+        carry_out(&quiet, &engine, &plan).await?;
         lock.remove();
         Ok(())
     })

@@ -2,10 +2,9 @@
 
 use anyhow::Result;
 
-use super::session::{block_on, carry_out, identity, lock};
+use super::session::{Chosen, block_on, carry_out, identity, lock};
 use super::{Global, up};
-use crate::engine::local::Local;
-use crate::engine::{Desired, Engine, Ground, Intent, diff};
+use crate::engine::{Desired, Engine, Intent, diff};
 use crate::error::Exit;
 
 /// Arguments of `scalectl down`.
@@ -29,22 +28,16 @@ impl Args {
         let identity = identity(global)?;
         block_on(async move {
             let drain = global.stack().ok().and_then(|stack| stack.balancer).map(|balancer| balancer.drain.0);
-            let local = Local::to_end(identity.clone(), drain)?;
-            let lock = lock(global, &local).await?;
-            let observed = local.observe().await?;
-            let plan = diff(
-                &Desired::nothing(identity, Ground::Supervisor),
-                &observed,
-                &Intent::Down { volumes: self.volumes },
-            );
+            let engine = Chosen::find(global.engine, &identity).await?.to_end(identity.clone(), drain)?;
+            let lock = lock(global, &engine).await?;
+            let observed = engine.observe().await?;
+            let nothing = Desired::nothing(identity, engine.ground());
+            let plan = diff(&nothing, &observed, &Intent::Down { volumes: self.volumes });
             if self.dry_run {
                 return up::print_plan(global, &plan);
             }
-            carry_out(global, &local, &plan).await?;
-            local.forget();
-            if self.volumes {
-                local.remove_state()?;
-            }
+            carry_out(global, &engine, &plan).await?;
+            engine.clear(self.volumes)?;
             lock.remove();
             global.say(if plan.is_empty() { "nothing was up" } else { "everything is down" });
             Ok(Exit::Done)

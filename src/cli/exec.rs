@@ -1,7 +1,5 @@
 //! `scalectl exec`.
 
-use std::collections::BTreeMap;
-
 use anyhow::Result;
 
 use super::session::{self, Session, block_on_to_the_end};
@@ -29,7 +27,7 @@ impl Args {
     /// When there is no such replica, or the command cannot be started.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on_to_the_end(async move {
-            let session = Session::open(global, Options::default())?;
+            let session = Session::open(global, Options::default()).await?;
             let observed = session.observe().await?;
             let named = observed.replicas.iter().find(|r| r.id.to_string() == self.target.as_str());
             let of_service = || {
@@ -45,12 +43,8 @@ impl Args {
                     .hint(format!("`scalectl up` starts them; `scalectl run {} -- …` needs none", self.target))
                     .into());
             };
-            let mut variables = BTreeMap::from([("SCALECTL_REPLICA".to_owned(), replica.id.to_string())]);
-            if let Some(address) = replica.address {
-                variables.insert("PORT".to_owned(), address.port().to_string());
-                variables.insert("HOST".to_owned(), address.ip().to_string());
-            }
-            run::foreground(&session, &replica.id.service, Some(self.command), variables).await
+            let code = session.engine.exec(replica, self.command).await?;
+            Ok(run::ended(code))
         })
     }
 }

@@ -8,8 +8,9 @@ use anstyle::{AnsiColor, Style};
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
 
-use super::session::{self, block_on, identity, interrupted};
+use super::session::{self, Session, block_on, identity, interrupted};
 use super::{ColorWhen, Global};
+use crate::engine::AnyEngine;
 use crate::engine::local::{Line, Local, Logs};
 use crate::error::Exit;
 use crate::units::{Name, TimeSpan};
@@ -84,7 +85,8 @@ fn belongs(log: &str, name: &str) -> bool {
 /// # Errors
 ///
 /// When a log cannot be read.
-pub async fn follow(global: &Global, local: &Local) -> Result<Exit> {
+pub async fn follow(global: &Global, session: &Session<'_>) -> Result<Exit> {
+    let AnyEngine::Local(local) = &session.engine else { return Ok(Exit::Done) };
     let mut logs = Logs::new(local.places().logs(), |log| log != "supervisor");
     logs.read().context("reading the logs")?;
     let printer = Printer { json: global.json, raw: false, color: colored(global) };

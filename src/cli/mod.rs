@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::builder::FalseyValueParser;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
+use crate::engine::EngineKind;
 use crate::error::{Exit, Failure};
 use crate::stack::{self, Source, Stack};
 use crate::units::Name;
@@ -76,6 +77,9 @@ pub struct Global {
     /// Name of the project instead of the file's
     #[arg(short, long, global = true, value_name = "NAME", env = "SCALECTL_PROJECT_NAME")]
     pub project: Option<Name>,
+    /// Where the stack runs [default: where it runs already; else docker, if there is one]
+    #[arg(long, global = true, value_name = "ENGINE", env = "SCALECTL_ENGINE")]
+    pub engine: Option<EngineKind>,
     /// Stack file; repeat to lay later ones over earlier ones [default: scalectl.toml]
     #[arg(short, long = "file", global = true, value_name = "FILE", env = "SCALECTL_FILE", value_delimiter = ',')]
     pub files: Vec<PathBuf>,

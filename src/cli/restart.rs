@@ -31,7 +31,7 @@ impl Args {
     /// With the root cause of what does not come up.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::open(global, Options { timeout: self.timeout.0 })?;
+            let session = Session::open(global, Options { timeout: self.timeout.0 }).await?;
             session::require_services(&session, &self.services)?;
             let restart = match self.services.is_empty() {
                 true => session.stack.services.keys().cloned().collect(),

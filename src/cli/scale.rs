@@ -62,7 +62,7 @@ impl Args {
     }
 
     async fn scale(self, global: &Global) -> Result<Exit> {
-        let mut session = Session::open(global, Options { timeout: self.timeout.0 })?;
+        let mut session = Session::open(global, Options { timeout: self.timeout.0 }).await?;
         let services: Vec<_> = self.targets.iter().map(|t| t.service.clone()).collect();
         if let Some(twice) = services.iter().enumerate().find(|(at, name)| services[..*at].contains(name)) {
             return Err(Failure::usage(format!("{} is named twice", twice.1)).into());

@@ -6,8 +6,12 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::Global;
+use crate::engine::docker::{self, Docker, connect};
 use crate::engine::local::{Local, Options};
-use crate::engine::{Desired, Engine, Ground, Identity, Intent, Lock, Observed, Plan, diff, execute, ground};
+use crate::engine::{
+    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Plan, Presence, choose, diff, execute,
+    ground,
+};
 use crate::error::Failure;
 use crate::stack::{self, Stack};
 use crate::ui::PlanProgress;
@@ -71,7 +75,9 @@ pub struct Session<'g> {
     /// The stack as its files say.
     pub stack: Stack,
     /// The engine.
-    pub local: Local,
+    pub engine: AnyEngine,
+    /// Why it is this one.
+    pub why: String,
     /// What should run.
     pub desired: Desired,
 }
@@ -81,23 +87,36 @@ impl<'g> Session<'g> {
     ///
     /// # Errors
     ///
-    /// When the stack is invalid, or the engine cannot run it.
-    pub fn open(global: &'g Global, options: Options) -> Result<Self, Failure> {
+    /// When the stack is invalid, or the engine cannot run it or does not answer.
+    pub async fn open(global: &'g Global, options: Options) -> Result<Self, Failure> {
         let stack = global.stack()?;
-        let (local, desired) = Local::of(&stack, options)?;
-        Ok(Self { global, stack, local, desired })
+        let chosen = Chosen::find(global.engine, &identity_of(&stack)).await?;
+        let (engine, desired) = match chosen.connection {
+            None => {
+                let (local, desired) = Local::of(&stack, options)?;
+                (AnyEngine::Local(Box::new(local)), desired)
+            }
+            Some(connection) => {
+                let (docker, desired) = Docker::of(&stack, connection, options).await?;
+                (AnyEngine::Docker(Box::new(docker)), desired)
+            }
+        };
+        Ok(Self { global, stack, engine, why: chosen.why, desired })
     }
 
     /// For commands that only look at what runs, or stop it: they need neither the sources nor their tools.
     ///
     /// # Errors
     ///
-    /// When the stack is invalid.
-    pub fn look(global: &'g Global) -> Result<Self, Failure> {
+    /// When the stack is invalid, or the engine does not answer.
+    pub async fn look(global: &'g Global) -> Result<Self, Failure> {
         let stack = global.stack()?;
-        let identity = Identity { project: stack.project.name.clone(), root: stack.root.clone() };
-        let local = Local::bare(identity.clone())?;
-        Ok(Self { global, stack, local, desired: Desired::nothing(identity, Ground::Supervisor) })
+        let identity = identity_of(&stack);
+        let chosen = Chosen::find(global.engine, &identity).await?;
+        let why = chosen.why.clone();
+        let engine = chosen.bare(identity.clone())?;
+        let desired = Desired::nothing(identity, engine.ground());
+        Ok(Self { global, stack, engine, why, desired })
     }
 
     /// What runs, of a stack that is up.
@@ -120,7 +139,7 @@ impl<'g> Session<'g> {
     ///
     /// When the other command does not end.
     pub async fn lock(&self) -> Result<Lock> {
-        lock(self.global, &self.local).await
+        lock(self.global, &self.engine).await
     }
 
     /// The plan of an intent, from what runs now.
@@ -129,7 +148,7 @@ impl<'g> Session<'g> {
     ///
     /// When the engine does not answer, or the project's name is taken.
     pub async fn plan(&self, intent: &Intent) -> Result<Plan> {
-        Ok(diff(&self.desired, &self.local.observe().await?, intent))
+        Ok(diff(&self.desired, &self.engine.observe().await?, intent))
     }
 
     /// Carries a plan out, after a look at what it needs.
@@ -138,7 +157,7 @@ impl<'g> Session<'g> {
     ///
     /// The root cause, when it cannot be carried out.
     pub async fn carry_out(&self, plan: &Plan) -> Result<()> {
-        carry_out(self.global, &self.local, plan).await
+        carry_out(self.global, &self.engine, plan).await
     }
 
     /// Plans and carries out under the lock; returns the plan.
@@ -170,7 +189,7 @@ impl<'g> Session<'g> {
     /// When it cannot be prepared.
     pub async fn ground(&self) -> Result<()> {
         let _lock = self.lock().await?;
-        let plan = ground(&self.desired, &self.local.observe().await?);
+        let plan = ground(&self.desired, &self.engine.observe().await?);
         self.carry_out(&plan).await
     }
 
@@ -190,8 +209,69 @@ impl<'g> Session<'g> {
     ///
     /// When the engine does not answer.
     pub async fn observe(&self) -> Result<Observed> {
-        Ok(self.local.observe().await?)
+        Ok(self.engine.observe().await?)
     }
+}
+
+/// The engine of a command, before it is opened.
+pub struct Chosen {
+    /// The connection to it, if it is Docker.
+    connection: Option<connect::Connection>,
+    why: String,
+}
+
+impl Chosen {
+    /// Looks where the project runs, and what there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`choose`].
+    pub async fn find(asked: Option<EngineKind>, identity: &Identity) -> Result<Self, Failure> {
+        let (mut connection, mut presence) = (None, Presence::Absent);
+        if asked != Some(EngineKind::Local) {
+            (connection, presence) = match connect::find()? {
+                None => (None, Presence::Absent),
+                Some(endpoint) => match connect::connect(&endpoint).await {
+                    Err(failure) => (None, Presence::Silent(failure)),
+                    Ok(connection) => {
+                        let runs = docker::runs(&connection, &identity.project).await?;
+                        (Some(connection), Presence::Answers { runs, origin: endpoint.origin })
+                    }
+                },
+            };
+        }
+        let runs_locally = asked.is_none() && Local::bare(identity.clone())?.runs();
+        let (kind, why) = choose(asked, runs_locally, presence)?;
+        Ok(Self { connection: connection.filter(|_| kind == EngineKind::Docker), why })
+    }
+
+    /// The engine for commands that only look.
+    ///
+    /// # Errors
+    ///
+    /// When no run-time folder can be had.
+    pub fn bare(self, identity: Identity) -> Result<AnyEngine, Failure> {
+        Ok(match self.connection {
+            None => AnyEngine::Local(Box::new(Local::bare(identity)?)),
+            Some(connection) => AnyEngine::Docker(Box::new(Docker::bare(identity, connection)?)),
+        })
+    }
+
+    /// The engine for `down`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Chosen::bare`].
+    pub fn to_end(self, identity: Identity, drain: Option<Duration>) -> Result<AnyEngine, Failure> {
+        Ok(match self.connection {
+            None => AnyEngine::Local(Box::new(Local::to_end(identity, drain)?)),
+            Some(connection) => AnyEngine::Docker(Box::new(Docker::to_end(identity, connection)?)),
+        })
+    }
+}
+
+fn identity_of(stack: &Stack) -> Identity {
+    Identity { project: stack.project.name.clone(), root: stack.root.clone() }
 }
 
 /// Takes a project's lock.
@@ -199,9 +279,9 @@ impl<'g> Session<'g> {
 /// # Errors
 ///
 /// When another command holds it and does not end.
-pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
+pub async fn lock(global: &Global, engine: &AnyEngine) -> Result<Lock> {
     let waiting = |holder: &str| global.say(&format!("waiting for another command: {holder}"));
-    let path = local.places().lock();
+    let path = engine.lock();
     let lock = Lock::acquire(&path, LOCK_PATIENCE, waiting);
     tokio::select! {
         lock = lock => Ok(lock.map_err(Failure::from)?),
@@ -214,9 +294,9 @@ pub async fn lock(global: &Global, local: &Local) -> Result<Lock> {
 /// # Errors
 ///
 /// The root cause, when it cannot be carried out.
-pub async fn carry_out(global: &Global, local: &Local, plan: &Plan) -> Result<()> {
+pub async fn carry_out(global: &Global, engine: &AnyEngine, plan: &Plan) -> Result<()> {
     let progress = PlanProgress::new(plan.steps().len(), global.quiet, global.verbose > 0);
-    execute(local, plan, &progress, interrupted()).await?;
+    execute(engine, plan, &progress, interrupted()).await?;
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::session::{Session, block_on, interrupted};
 use super::{Global, stdout};
-use crate::engine::{BalancerId, Observed, ObservedReplica};
+use crate::engine::{BalancerId, EngineKind, Observed, ObservedReplica};
 use crate::error::Exit;
 use crate::stack::Stack;
 use crate::ui::table;
@@ -29,7 +29,7 @@ pub struct Args {
 struct Status<'a> {
     schema: &'static str,
     project: &'a Name,
-    engine: &'static str,
+    engine: EngineKind,
     url: Option<String>,
     services: Vec<ServiceStatus>,
 }
@@ -65,7 +65,7 @@ impl Args {
     /// When the engine does not answer.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::look(global)?;
+            let session = Session::look(global).await?;
             if !self.watch {
                 print(&session, global).await?;
                 return Ok(Exit::Done);
@@ -99,7 +99,7 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
     let status = Status {
         schema: "scalectl.status/1",
         project: &session.stack.project.name,
-        engine: "local",
+        engine: session.engine.kind(),
         url: front_url(&session.stack).filter(|_| observed.balancers.iter().any(|b| b.id == BalancerId::Front)),
         services: services(&session.stack, &observed),
     };
@@ -116,7 +116,7 @@ pub async fn print(session: &Session<'_>, global: &Global) -> Result<()> {
         return stdout::print(format!("{} is not up{left}", session.stack.project.name));
     }
     let url = status.url.clone().unwrap_or_else(|| "no balancer".to_owned());
-    let head = format!("{}  local engine  {url}", session.stack.project.name);
+    let head = format!("{}  {} engine  {url}", session.stack.project.name, session.engine.kind());
     stdout::print(format!("{head}\n{}", replica_table(&status.services)))
 }
 

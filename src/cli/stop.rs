@@ -24,7 +24,7 @@ impl Args {
     /// With the root cause, when it does not work.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::look(global)?;
+            let session = Session::look(global).await?;
             session::require_services(&session, &self.services)?;
             session.observe_up().await?;
             let plan = session.apply(&Intent::Stop(self.services)).await?;

@@ -11,22 +11,12 @@ use crate::engine::{BalancerId, Intent, Plan};
 use crate::error::Exit;
 use crate::units::{Name, TimeSpan};
 
-/// Where a stack runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum EngineChoice {
-    /// As processes on this machine
-    Local,
-}
-
 /// Arguments of `scalectl up`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Only these services, and what they need
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
-    /// Where to run it
-    #[arg(long, value_name = "ENGINE", default_value = "local", env = "SCALECTL_ENGINE")]
-    engine: EngineChoice,
     /// Print the plan and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -50,8 +40,7 @@ impl Args {
 
     async fn up(self, global: &Global) -> Result<Exit> {
         let begin = Instant::now();
-        let EngineChoice::Local = self.engine;
-        let session = Session::open(global, Options { timeout: self.timeout.0 })?;
+        let session = Session::open(global, Options { timeout: self.timeout.0 }).await?;
         session::require_services(&session, &self.services)?;
         let intent = Intent::Up { only: self.services.clone(), scaled: Vec::new() };
         if self.dry_run {
@@ -73,7 +62,7 @@ impl Args {
             false => format!("{} is up ({took:.1} s)", session.stack.project.name),
         });
         if self.follow {
-            return logs::follow(global, &session.local).await;
+            return logs::follow(global, &session).await;
         }
         Ok(Exit::Done)
     }
@@ -84,8 +73,9 @@ fn tell(session: &Session<'_>, plan: &Plan) {
     if plan.is_empty() {
         return;
     }
-    session.say(&format!("{} on the local engine: processes on this machine", session.stack.project.name));
-    for note in session.local.notes() {
+    let (project, engine) = (&session.stack.project.name, &session.engine);
+    session.say(&format!("{project} on the {} engine: {} ({})", engine.kind(), engine.description(), session.why));
+    for note in engine.notes() {
         session.say(&format!("  note: {note}"));
     }
 }

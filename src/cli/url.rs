@@ -5,7 +5,7 @@ use anyhow::Result;
 use super::session::{self, Session, block_on};
 use super::{Global, status, stdout};
 use crate::backing;
-use crate::engine::BalancerId;
+use crate::engine::{AnyEngine, BalancerId};
 use crate::error::{Exit, Failure};
 use crate::units::Name;
 
@@ -25,7 +25,7 @@ impl Args {
     /// When it has no address.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::look(global)?;
+            let session = Session::look(global).await?;
             let url = address(&session, self.name.as_ref()).await?;
             if global.json {
                 stdout::print_json(&serde_json::json!({ "url": url }))?;
@@ -56,7 +56,7 @@ pub async fn address(session: &Session<'_>, name: Option<&Name>) -> Result<Strin
         return Ok(status::front_url(stack).unwrap_or_default());
     }
     if let Some(resolved) = backing::resolve(stack).get(name) {
-        return backing_address(session, name, resolved);
+        return backing_address(session, name, resolved).await;
     }
     if !stack.services.contains_key(name) {
         let known = stack.services.keys().chain(stack.backing.keys()).map(Name::as_str);
@@ -74,12 +74,22 @@ pub async fn address(session: &Session<'_>, name: Option<&Name>) -> Result<Strin
     }
 }
 
-fn backing_address(session: &Session<'_>, name: &Name, resolved: &backing::Resolved<'_>) -> Result<String> {
+async fn backing_address(session: &Session<'_>, name: &Name, resolved: &backing::Resolved<'_>) -> Result<String> {
     if let Some(external) = &resolved.external {
         return Ok(external.text.clone());
     }
+    let AnyEngine::Local(local) = &session.engine else {
+        let observed = session.observe().await?;
+        let address = observed.replicas_of(name).into_iter().find_map(|r| r.address);
+        let Some(address) = address else {
+            let failure = Failure::failed(format!("{name} does not run"));
+            return Err(failure.hint("`scalectl up` starts it").into());
+        };
+        return Ok(backing::address_at(&session.stack, resolved, &address.ip().to_string(), address.port())?
+            .map_or_else(|| format!("http://{address}"), |url| url.text));
+    };
     let path = match &resolved.entry.substitute {
-        backing::Substitute::File { file, .. } => session.local.places().volume(name).join(file),
+        backing::Substitute::File { file, .. } => local.places().volume(name).join(file),
         _ => {
             return Err(Failure::failed(format!("{name} has no address on the local engine"))
                 .because("each service has its own, in its process")

@@ -7,6 +7,8 @@
 //! [`diff()`] is pure; [`execute()`] holds no decisions; an [`Engine`] observes and performs single actions. What runs
 //! is never remembered in a file: every command observes, and so can be interrupted at any instant and run again.
 
+mod any;
+mod choose;
 mod diff;
 mod execute;
 mod lock;
@@ -18,6 +20,8 @@ pub mod docker;
 pub mod local;
 pub mod source;
 
+pub use any::AnyEngine;
+pub use choose::{EngineKind, Presence, choose};
 pub use diff::{Intent, diff, ground};
 pub use execute::{Engine, Event, Note, Observer, execute};
 pub use lock::{Lock, LockError};

@@ -197,12 +197,20 @@ impl Stack {
     fn mark_secrets(&mut self, document: &Document) {
         let mut paths = Vec::new();
         secret_paths(&document.root, &KeyPath::default(), &mut paths);
-        let services = self.services.iter_mut().map(|(name, service)| ("services", name, &mut service.env));
-        let backing = self.backing.iter_mut().map(|(name, backing)| ("backing", name, &mut backing.env));
-        for (section, name, env) in services.chain(backing) {
-            for (variable, EnvValue { secret, .. }) in env {
-                *secret = paths.contains(&KeyPath::keys([section, name.as_str(), "env", variable]));
+        let mark = |table: KeyPath, values: &mut BTreeMap<String, EnvValue>| {
+            for (variable, EnvValue { secret, .. }) in values {
+                *secret = paths.contains(&table.key(variable));
             }
+        };
+        for (name, service) in &mut self.services {
+            let path = KeyPath::keys(["services", name.as_str()]);
+            mark(path.key("env"), &mut service.env);
+            if let Some(build) = &mut service.build {
+                mark(path.key("build").key("args"), &mut build.args);
+            }
+        }
+        for (name, backing) in &mut self.backing {
+            mark(KeyPath::keys(["backing", name.as_str(), "env"]), &mut backing.env);
         }
         self.secret_paths = paths;
     }
@@ -213,7 +221,7 @@ fn secret_paths(node: &Node, path: &KeyPath, found: &mut Vec<KeyPath>) {
     match &node.value {
         Value::String(text) => {
             // Only there do people choose the keys; a service's own key `secrets` holds none.
-            let is_chosen = matches!(path.parent().last_key(), Some("env" | "headers"));
+            let is_chosen = matches!(path.parent().last_key(), Some("env" | "headers" | "args"));
             let named = is_chosen && path.last_key().is_some_and(secret::is_secret_name);
             if node.secret || named || secret::has_password(text) {
                 found.push(path.clone());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::budget::{Budget, Scale};
-use super::model::{Job, Runtime, Service, Stack};
+use super::model::{Build, Job, Runtime, Service, Stack};
 use super::path::KeyPath;
 use super::problem::{LoadError, Problem};
 use super::variables::DOT_ENV;
@@ -72,6 +72,7 @@ pub fn check(stack: &Stack) -> Report {
         checker.backing(resolved);
     }
     checker.secrets_in_arguments();
+    checker.secrets_in_build_arguments();
     checker.dot_env();
     checker.report
 }
@@ -115,15 +116,17 @@ impl Checker<'_> {
             self.add(Severity::Warning, &image, "the local engine cannot run a ready image", hint);
             return;
         };
-        let folder = self.stack.root.join(build);
-        if self.lacks(&folder, "Dockerfile") {
-            let message = format!("container engines need a Dockerfile in {}, found none", build.display());
+        let folder = self.stack.root.join(&build.context);
+        if self.lacks(&folder, &build.dockerfile) {
+            let (file, context) = (build.dockerfile.display(), build.context.display());
+            let article = if build.dockerfile == Path::new(Build::DOCKERFILE) { "a " } else { "" };
+            let message = format!("container engines need {article}{file} in {context}, found none");
             self.add(Severity::Warning, &path.key("build"), message, "the local engine does without");
         }
         let runtime = service.runtime.unwrap_or(Runtime::None);
         for (file, remedy) in prerequisites(runtime) {
             if self.lacks(&folder, file) {
-                let message = format!("expected {file} in {}, found none", build.display());
+                let message = format!("expected {file} in {}, found none", build.context.display());
                 self.add(Severity::Error, &path.key("runtime"), message, *remedy);
             }
         }
@@ -137,7 +140,7 @@ impl Checker<'_> {
     }
 
     /// Whether a folder lacks a file, and nobody said so yet.
-    fn lacks(&mut self, folder: &Path, file: &str) -> bool {
+    fn lacks(&mut self, folder: &Path, file: impl AsRef<Path>) -> bool {
         let path = folder.join(file);
         !path.is_file() && self.folders.insert(path)
     }
@@ -145,7 +148,7 @@ impl Checker<'_> {
     fn job(&mut self, name: &Name, job: &Job) {
         let Some(service) = self.stack.services.get(&job.service) else { return };
         let Some(build) = &service.build else { return };
-        let folder = self.stack.root.join(build);
+        let folder = self.stack.root.join(&build.context);
         let path = KeyPath::keys(["jobs", name.as_str(), "command"]);
         self.program(&path, &job.command, service.runtime.unwrap_or(Runtime::None), &folder);
     }
@@ -225,6 +228,20 @@ impl Checker<'_> {
         for path in self.stack.secret_paths.iter().filter(is_argument).cloned().collect::<Vec<_>>() {
             let hint = "give it in env instead, and let the program read it there";
             self.add(Severity::Warning, &path, "a secret in a command can be read by everybody on the machine", hint);
+        }
+    }
+
+    /// Everybody who has an image can read the arguments that it was built with.
+    fn secrets_in_build_arguments(&mut self) {
+        let is_argument = |path: &&KeyPath| path.parent().last_key() == Some("args");
+        for path in self.stack.secret_paths.iter().filter(is_argument).cloned().collect::<Vec<_>>() {
+            let hint = "give it in env instead, or let the build do without it";
+            self.add(
+                Severity::Warning,
+                &path,
+                "a secret in a build argument stays in the image, for everybody who has it",
+                hint,
+            );
         }
     }
 

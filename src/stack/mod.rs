@@ -144,13 +144,14 @@ fn missing_folders(stack: &Stack) -> Vec<Problem> {
     let with_build = stack.services.iter().filter_map(|(name, service)| Some((name, service.build.as_ref()?)));
     with_build
         .filter_map(|(name, build)| {
-            let path = stack.root.join(build);
+            let path = stack.root.join(&build.context);
             let found = match path.metadata() {
                 Ok(metadata) if metadata.is_dir() => return None,
                 Ok(_) => "a file",
                 Err(_) => "nothing",
             };
-            let message = format!("expected a folder with the service's source, found {found} at {}", build.display());
+            let message =
+                format!("expected a folder with the service's source, found {found} at {}", build.context.display());
             let problem = stack.problem(&KeyPath::keys(["services", name.as_str(), "build"]), message);
             Some(problem.hint("the path starts at the folder of the stack file"))
         })

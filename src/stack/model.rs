@@ -89,9 +89,10 @@ pub enum Runtime {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Folder with the source and its Dockerfile. Either this or `image`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub build: Option<PathBuf>,
+    /// Folder with the source and its Dockerfile, or a table that says how its image is built. Either this or `image`.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "folder_or_table")]
+    #[schemars(with = "Option<FolderOrTable>")]
+    pub build: Option<Build>,
     /// A ready image. Either this or `build`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
@@ -131,6 +132,93 @@ pub struct Service {
     /// How long a replica may take from SIGTERM to its end before it is killed.
     #[serde(default = "default_stop_timeout")]
     pub stop_timeout: TimeSpan,
+}
+
+/// What the image of a service is built from, and how. In the file a text stands for its context alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Build {
+    /// Folder with the source: what is sent to the engine, but for what `.dockerignore` leaves out.
+    #[serde(default = "this_folder")]
+    pub context: PathBuf,
+    /// The Dockerfile, relative to the context; it may lie outside of it.
+    #[serde(default = "default_dockerfile")]
+    pub dockerfile: PathBuf,
+    /// Stage of the Dockerfile to build; the last one unless given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Build arguments. They stay in the image for everybody who has it, so they are no place for secrets.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, EnvValue>,
+    /// Network of the build's own commands, such as `"host"` or `"none"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// Images whose layers are taken where they fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cache_from: Vec<String>,
+}
+
+impl Build {
+    /// The Dockerfile that is built unless another one is named.
+    pub const DOCKERFILE: &str = "Dockerfile";
+
+    /// Builds the Dockerfile of a folder, without arguments.
+    pub fn folder(context: impl Into<PathBuf>) -> Self {
+        Self {
+            context: context.into(),
+            dockerfile: default_dockerfile(),
+            target: None,
+            args: BTreeMap::new(),
+            network: None,
+            cache_from: Vec::new(),
+        }
+    }
+}
+
+fn this_folder() -> PathBuf {
+    PathBuf::from(".")
+}
+
+fn default_dockerfile() -> PathBuf {
+    PathBuf::from(Build::DOCKERFILE)
+}
+
+/// The two ways in which a file writes a [`Build`], for its schema.
+#[derive(JsonSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+enum FolderOrTable {
+    Folder(PathBuf),
+    Table(Build),
+}
+
+/// A [`Build`] as the file writes it: its folder alone where it says no more.
+mod folder_or_table {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(build: &Option<Build>, serializer: S) -> Result<S::Ok, S::Error> {
+        match build {
+            Some(build) if *build == Build::folder(&build.context) => build.context.serialize(serializer),
+            build => build.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Build>, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Build;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a folder, or a table like { context = \".\", target = \"web\" }")
+            }
+            fn visit_str<E: de::Error>(self, folder: &str) -> Result<Build, E> {
+                Ok(Build::folder(folder))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<Build, A::Error> {
+                Build::deserialize(de::value::MapAccessDeserializer::new(map))
+            }
+        }
+        deserializer.deserialize_any(Visitor).map(Some)
+    }
 }
 
 /// How a service is given its secrets.

@@ -83,6 +83,10 @@ const REFUSALS: &[(&str, &str)] = &[
     ("neither image nor build", "[services.api]\nport = 80"),
     ("no neither-nor where one of them is wrong", "[services.api]\nbuild = 7"),
     ("an image with a space", "[services.api]\nimage = \"my shop\""),
+    (
+        "a build",
+        "[services.api]\nbuild = { dockerfile = \"\", target = \"a b\", args = { \"A-B\" = \"x\", C = 1 }, cache = 1 }",
+    ),
     ("an empty command", "[services.api]\nbuild = \".\"\ncommand = []"),
     ("a command without a program", "[services.api]\nbuild = \".\"\ncommand = [\" \", \"x\"]"),
     ("a command that is a text", "[services.api]\nbuild = \".\"\ncommand = \"python -m 'my app'\""),
@@ -250,4 +254,26 @@ fn a_file_that_was_cut_or_garbled_is_refused_without_a_panic() {
             let _ = parse(&replaced, Path::new("/project"), variables(&[]));
         }
     }
+}
+
+#[test]
+fn a_build_is_a_folder_or_a_table_and_shown_as_it_was_written() {
+    let text = r#"
+        project = { name = "shop" }
+        [services.api]
+        build = "srv"
+        [services.web]
+        build = { target = "web", args = { VERSION = "${VERSION:-3}", NPM_TOKEN = "t0ken" }, cache_from = ["web:1"] }
+    "#;
+    let stack = stack(text);
+    assert_eq!(stack.services["api"].build, Some(Build::folder("srv")));
+    let web = stack.services["web"].build.as_ref().unwrap();
+    assert_eq!((web.context.to_str(), web.dockerfile.to_str()), (Some("."), Some("Dockerfile")));
+    assert_eq!((web.target.as_deref(), web.args["VERSION"].text.as_str()), (Some("web"), "3"));
+    assert!(web.args["NPM_TOKEN"].secret && !web.args["VERSION"].secret);
+    let shown = stack.shown().unwrap();
+    assert_eq!(shown["services"]["api"]["build"], "srv");
+    assert_eq!(shown["services"]["web"]["build"]["args"]["NPM_TOKEN"], MASK);
+    let again = parse(&stack.shown_toml().unwrap(), Path::new("/project"), variables(&[])).unwrap();
+    assert_eq!(again.services["web"].build.as_ref().unwrap().cache_from, ["web:1"]);
 }

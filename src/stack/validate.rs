@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::assemble::nearest;
 use super::document::{Document, Node, Value};
 use super::interpolate::is_variable_name;
-use super::model::{Autoscale, EnvValue, Service, Stack};
+use super::model::{Autoscale, Build, EnvValue, Service, Stack};
 use super::path::KeyPath;
 use super::problem::Problem;
 use super::secret::mask_found;
@@ -32,6 +32,8 @@ pub(super) fn problems(stack: &Stack, document: &Document, gone: &[KeyPath]) -> 
     }
     checker.problems
 }
+
+const VARIABLE_NAME: &str = "expected a variable's name of letters, digits and _ that begins with no digit";
 
 struct Checker<'a> {
     stack: &'a Stack,
@@ -101,6 +103,9 @@ impl Checker<'_> {
     fn service(&mut self, name: &Name, service: &Service) {
         let path = KeyPath::keys(["services", name.as_str()]);
         self.source(&path, service);
+        if let Some(build) = &service.build {
+            self.build(&path.key("build"), build);
+        }
         if let Some(command) = &service.command {
             self.command(&path.key("command"), command);
         }
@@ -138,6 +143,22 @@ impl Checker<'_> {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn build(&mut self, path: &KeyPath, build: &Build) {
+        for name in build.args.keys().filter(|name| !is_variable_name(name)) {
+            self.add_with_hint(&path.key("args").key(name), VARIABLE_NAME, "such as VERSION");
+        }
+        let texts = [("target", build.target.as_deref()), ("network", build.network.as_deref())];
+        for (key, text) in texts {
+            if text.is_some_and(|text| text.is_empty() || text.contains(char::is_whitespace)) {
+                self.add(&path.key(key), format!("expected a name, found {:?}", text.unwrap_or_default()));
+            }
+        }
+        if build.dockerfile.as_os_str().is_empty() || build.dockerfile.is_absolute() {
+            let message = format!("expected a path from the context, found {:?}", build.dockerfile);
+            self.add_with_hint(&path.key("dockerfile"), message, "such as \"deploy/Dockerfile\"");
         }
     }
 
@@ -194,11 +215,7 @@ impl Checker<'_> {
 
     fn environment(&mut self, path: &KeyPath, env: &BTreeMap<String, EnvValue>) {
         for name in env.keys().filter(|name| !is_variable_name(name)) {
-            self.add_with_hint(
-                &path.key("env").key(name),
-                "expected a variable's name of letters, digits and _ that begins with no digit",
-                "such as LOG_LEVEL",
-            );
+            self.add_with_hint(&path.key("env").key(name), VARIABLE_NAME, "such as LOG_LEVEL");
         }
     }
 

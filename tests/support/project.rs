@@ -16,9 +16,24 @@ use tempfile::TempDir;
 /// How long a condition may take on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The binary under test.
+/// The binary under test, on the local engine unless told otherwise: where there is Docker, that is its own default.
 pub fn scalectl() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_scalectl"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scalectl"));
+    command.env("SCALECTL_ENGINE", "local");
+    command
+}
+
+/// What the Docker CLI prints; it looks at what is really there, past scalectl.
+pub fn docker(args: &[&str]) -> String {
+    let out = Command::new("docker").args(args).output().unwrap();
+    assert!(out.status.success(), "docker {args:?}: {}", all(&out));
+    String::from_utf8(out.stdout).unwrap().trim().to_owned()
+}
+
+/// Whether a Docker engine answers.
+pub fn has_docker() -> bool {
+    let asked = Command::new("docker").args(["version", "--format", "{{.Server.Version}}"]).output();
+    asked.is_ok_and(|out| out.status.success())
 }
 
 /// A loopback port that nobody listens on. Below the range of outgoing connections, another one at every call.
@@ -51,6 +66,8 @@ pub struct Project {
     pub name: String,
     /// The port of its balancer.
     pub port: u16,
+    /// The engine that its commands are told to use.
+    pub engine: &'static str,
     folder: TempDir,
 }
 
@@ -98,6 +115,48 @@ port = {port}
         project
     }
 
+    /// The service of [`Project::counter`] as an image, on the Docker engine: three replicas, a worker and a migration,
+    /// no backing service.
+    pub fn docker_counter() -> Self {
+        let mut project = Self::empty();
+        project.engine = "docker";
+        let app = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/counter/app.py");
+        fs::copy(app, project.root().join("app.py")).unwrap();
+        let dockerfile = "FROM python:3.13-slim\nWORKDIR /app\nCOPY . .\nCMD [\"python\", \"app.py\"]\n";
+        fs::write(project.root().join("Dockerfile"), dockerfile).unwrap();
+        fs::write(project.root().join(".dockerignore"), "scalectl.toml\n").unwrap();
+        let (name, port) = (&project.name, project.port);
+        let file = format!(
+            r#"[project]
+name = "{name}"
+
+[services.api]
+build = "."
+port = 8000
+replicas = 3        # enough for a test
+ready = "/ready"
+stop_timeout = "5s"
+
+[services.worker]
+build = "."
+port = 8001
+ready = "/ready"
+stop_timeout = "5s"
+
+[jobs.migrate]
+service = "api"
+command = ["python", "app.py", "migrate"]
+before = ["api", "worker"]
+
+[balancer]
+service = "api"
+port = {port}
+"#
+        );
+        fs::write(project.root().join("scalectl.toml"), file).unwrap();
+        project
+    }
+
     /// What `scalectl new` renders, on a port of its own.
     pub fn rendered(template: &str) -> Self {
         let project = Self::empty();
@@ -120,7 +179,7 @@ port = {port}
         // The port is this test's alone, and so is a name with it.
         let name = format!("t{}-{port}", std::process::id());
         fs::create_dir(folder.path().join("run")).unwrap();
-        let project = Self { name, port, folder };
+        let project = Self { name, port, engine: "local", folder };
         if !project.root().exists() {
             let _ = fs::create_dir(project.root());
         }
@@ -143,6 +202,7 @@ port = {port}
         command
             .args(args)
             .current_dir(self.root())
+            .env("SCALECTL_ENGINE", self.engine)
             .env("XDG_RUNTIME_DIR", self.runtime())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -184,7 +244,54 @@ port = {port}
         let ready = |service: &str| self.replicas(service).iter().filter(|r| r["ready"] == true).count();
         assert_eq!((ready("api"), ready("worker")), (3, 1), "{title}: {}", self.status());
         assert_eq!(self.ok(&["up", "--dry-run"]).trim(), "nothing to change", "{title}");
-        assert_eq!(self.processes().values().filter(|name| !name.starts_with("run-")).count(), 4, "{title}");
+        let running = match self.engine {
+            "docker" => self.containers().into_iter().filter(|name| self.is_replica(name)).count(),
+            _ => self.processes().values().filter(|name| !name.starts_with("run-")).count(),
+        };
+        assert_eq!(running, 4, "{title}");
+    }
+
+    /// The names of its containers that run.
+    pub fn containers(&self) -> Vec<String> {
+        self.docker_list(&["ps", "--format", "{{.Names}}"])
+    }
+
+    fn is_replica(&self, container: &str) -> bool {
+        let rest = container.strip_prefix(&format!("{}-", self.name)).unwrap_or_default();
+        rest.rsplit_once('-').is_some_and(|(_, slot)| slot.parse::<u16>().is_ok())
+    }
+
+    /// What a listing of the Docker CLI has of this project.
+    pub fn docker_list(&self, args: &[&str]) -> Vec<String> {
+        let label = format!("label=scalectl.project={}", self.name);
+        let listed = docker(&[args, &["--filter", &label]].concat());
+        listed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// Asserts that the Docker engine has no container, network or volume of the project.
+    pub fn assert_no_docker_objects(&self, title: &str) {
+        for listing in [&["ps", "-aq"][..], &["network", "ls", "-q"], &["volume", "ls", "-q"]] {
+            let left = self.docker_list(listing);
+            assert!(left.is_empty(), "{title}: docker {listing:?} has {left:?}");
+        }
+    }
+
+    /// Removes what the Docker engine has of the project, past scalectl.
+    fn remove_docker_objects(&self) {
+        let label = format!("label=scalectl.project={}", self.name);
+        let kinds: [(&[&str], &[&str]); 4] = [
+            (&["ps", "-aq"], &["rm", "-fv"]),
+            (&["network", "ls", "-q"], &["network", "rm"]),
+            (&["volume", "ls", "-q"], &["volume", "rm", "-f"]),
+            (&["images", "-q"], &["rmi", "-f"]),
+        ];
+        for (list, remove) in kinds {
+            let Ok(listed) = Command::new("docker").args(list).args(["--filter", &label]).output() else { return };
+            let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
+            if !ids.trim().is_empty() {
+                let _ = Command::new("docker").args(remove).args(ids.split_whitespace()).output();
+            }
+        }
     }
 
     /// Our processes by pid: those with this project's mark in their environment. Linux only.
@@ -251,6 +358,9 @@ port = {port}
 impl Drop for Project {
     fn drop(&mut self) {
         let _ = self.run(&["down", "--volumes"]);
+        if self.engine == "docker" {
+            self.remove_docker_objects();
+        }
         for pid in self.processes().into_keys().chain(self.supervisor()) {
             kill(pid, "KILL");
         }

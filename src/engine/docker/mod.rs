@@ -1,3 +1,27 @@
-//! The Docker engine: the stack in containers, through the Engine's API.
+//! The Docker engine: a stack as containers, through the API of Docker or of what speaks it (Podman).
+//!
+//! ```text
+//! Stack → spec (pure) → plan → engine ── connect, pull, build, files, containers, balancer ──▶ API
+//!                                └─ observe ◀── labels, states, readiness ──────────────────────┘
+//! ```
+//!
+//! Between commands nobody of ours runs: restart policies heal, the balancer leaves out what does not answer.
+
+mod containers;
+mod engine;
+mod fail;
+mod files;
+mod observe;
+mod readiness;
+mod terminal;
 
 pub mod balancer;
+pub mod build;
+pub mod connect;
+pub mod labels;
+pub mod pull;
+pub mod registry;
+pub mod spec;
+
+pub use engine::Docker;
+pub use observe::runs;

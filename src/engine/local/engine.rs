@@ -160,6 +160,11 @@ impl Local {
         }
     }
 
+    /// Whether the project has anything on this engine: a supervisor, or processes that one left.
+    pub fn runs(&self) -> bool {
+        self.client.owned() || Leftovers::find(&self.identity, None).count() > 0
+    }
+
     fn desired(&self, stack: &Stack, environments: &BTreeMap<Name, Environment>) -> Desired {
         let key = |e: &Environment| Some(e.key.clone()).filter(|key| !key.is_empty());
         let environment = |service: &Name| environments.get(service).and_then(key);

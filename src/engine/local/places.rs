@@ -43,6 +43,12 @@ impl Places {
         self.runtime.join(format!("{}.lock", self.key))
     }
 
+    /// The lock under which commands plan for an engine at this address.
+    pub fn lock_of(&self, address: &str) -> PathBuf {
+        let engine = blake3::hash(address.as_bytes()).to_hex();
+        self.runtime.join(format!("{}-{}.lock", self.key, &engine[..8]))
+    }
+
     /// The lock that the supervisor holds as long as it lives.
     pub fn supervisor_lock(&self) -> PathBuf {
         self.runtime.join(format!("{}.supervisor", self.key))

@@ -29,15 +29,15 @@ impl Sources {
     pub fn look(stack: &Stack) -> Result<Self, Failure> {
         let host = environment::Host::from_process()?;
         let mut found = Self::default();
-        let mut seen: BTreeMap<(&Path, Runtime), (Environment, String)> = BTreeMap::new();
+        let mut seen: BTreeMap<(&Path, &Path, Runtime), (Environment, String)> = BTreeMap::new();
         for (name, service) in &stack.services {
             let Some(build) = &service.build else { continue };
-            let folder = stack.root.join(build);
+            let folder = stack.root.join(&build.context);
             let runtime = service.runtime.unwrap_or(Runtime::None);
-            let (environment, hash) = match seen.entry((build, runtime)) {
+            let (environment, hash) = match seen.entry((&build.context, &build.dockerfile, runtime)) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(free) => {
-                    let hash = source::hash(&folder, Path::new("Dockerfile"))?.to_string();
+                    let hash = source::hash(&folder, &build.dockerfile)?.to_string();
                     let recipe = environment::plan(runtime, &folder, || Ok(hash.clone()), &host)?;
                     let environment = recipe.environment();
                     if !recipe.key().is_empty() {

@@ -166,7 +166,7 @@ fn process(input: &Input<'_>, name: &Name, service: &Service) -> Result<(Process
     }
     let fingerprint = Fingerprint {
         spec: hash(&json!({
-            "command": command, "directory": build, "variables": given.plain,
+            "command": command, "directory": build.context, "variables": given.plain,
             "secrets": given.secret.keys().collect::<Vec<_>>(), "delivery": service.secrets,
             "check": check(service), "stop_timeout": service.stop_timeout,
         })),
@@ -176,7 +176,7 @@ fn process(input: &Input<'_>, name: &Name, service: &Service) -> Result<(Process
     };
     let process = Process {
         command: command.clone(),
-        directory: input.stack.root.join(build),
+        directory: input.stack.root.join(&build.context),
         variables: input.base.clone().into_iter().chain(given.plain).collect(),
         secrets: given.secret,
         secret_files: service.secrets == SecretDelivery::Files,

@@ -1,12 +1,10 @@
 # Puts nginx.conf.new in force, inside the balancer's container, and waits until it is.
 #
-#   apply.sh CHECK [ID HOST:PORT]...    the path and the new members that are asked for it through the balancer
+#   apply.sh [ID HOST:PORT]...    the new members, which are then asked through the balancer
 #
 # Exit codes: 3 the configuration was refused, and the old one goes on; 4 nginx did not take it; 5 a member was not
 # reached. Reads /proc, since the image has no ps.
 conf=/etc/scalectl/nginx.conf
-check=$1
-shift
 
 # The workers that take new connections.
 workers() {
@@ -36,7 +34,7 @@ in_force() {
 reached() {
     address=$(getent hosts "${2%:*}" | cut -d' ' -f1):${2##*:}
     answer=$(curl --silent --max-time 6 --output /dev/null --dump-header - --unix-socket /tmp/scalectl.sock \
-        --header "X-Scalectl-Member: $1" "http://localhost$check" | tr -d '\r')
+        --header "X-Scalectl-Member: $1" http://localhost/ | tr -d '\r')
     case $answer in
     *"X-Scalectl-Address: $address"*) return 0 ;;
     *) return 1 ;;
@@ -52,6 +50,7 @@ until_true() {
     done
 }
 
+sed -n 's/^nameserver \([0-9.]*\)$/resolver \1 valid=1s ipv6=off;/p' /etc/resolv.conf | head -n 1 >/etc/scalectl/resolver.conf
 nginx -q -t -c "$conf.new" || {
     rm -f "$conf.new"
     exit 3

@@ -1,14 +1,17 @@
 //! nginx.conf, from the members and back. Pure.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tera::{Context, Tera};
 
 use crate::engine::ReplicaId;
+use crate::engine::docker::labels::Names;
 use crate::error::Failure;
 use crate::units::Name;
+
+/// The image whose nginx understands the configuration.
+pub const IMAGE: &str = "nginx:1.30";
 
 /// The folder of the balancer's configuration in its container; a volume, since a root file system that is read-only
 /// takes no archive.
@@ -16,10 +19,6 @@ pub const CONFIG_FOLDER: &str = "/etc/scalectl";
 
 /// The configuration that nginx reads.
 pub const CONFIG_FILE: &str = "/etc/scalectl/nginx.conf";
-
-/// Where Docker's DNS listens in every container that is on a network of a user's own. With Podman it is the network's
-/// gateway.
-pub const DOCKER_RESOLVER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
 
 /// Begins the line that names the members.
 const MARKER: &str = "# scalectl members:";
@@ -33,30 +32,26 @@ const NO_MEMBER: &str =
     r#"{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"no replica is ready"}"#;
 
 /// What a balancer does.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BalancerConfig {
-    /// The project, whose name begins those of its containers.
-    pub project: Name,
+    /// Ports that the balancer listens on in its container: that for clients, and the service's own, which other services
+    /// know. One that is named twice counts once.
+    pub listen: Vec<u16>,
     /// The service whose replicas are the members.
     pub service: Name,
     /// Port that the members listen on.
     pub port: u16,
-    /// Ports that the balancer listens on in its container: that for clients, and the service's own, which other services
-    /// know. One that is named twice counts once.
-    pub listen: Vec<u16>,
     /// The replicas that get requests.
     pub members: Vec<ReplicaId>,
+    /// The project, whose name begins those of its containers.
+    pub project: Name,
     /// How long a request may go on after its member or its configuration has left.
     pub drain: Duration,
-    /// Path that a new member is asked for until the balancer reaches it: the readiness check's.
-    pub check: String,
-    /// Server that knows the members' names: [`DOCKER_RESOLVER`], or Podman's.
-    pub resolver: IpAddr,
 }
 
 /// The name of a replica's container, by which the network's DNS knows it.
-pub fn dns_name(project: &Name, replica: &ReplicaId) -> String {
-    format!("{project}-{replica}")
+pub(super) fn dns_name(project: &Name, replica: &ReplicaId) -> String {
+    Names(project).replica(replica)
 }
 
 #[derive(Serialize)]
@@ -80,7 +75,6 @@ pub fn render(config: &BalancerConfig) -> Result<String, Failure> {
     context.insert("port", &config.port);
     context.insert("listen", &listen);
     context.insert("drain", &config.drain.max(LEAST_DRAIN).as_millis());
-    context.insert("resolver", &resolver(config.resolver));
     context.insert("no_member", NO_MEMBER);
     let mut tera = Tera::default();
     tera.autoescape_on(Vec::<&str>::new());
@@ -95,13 +89,6 @@ pub(super) fn sorted(members: &[ReplicaId]) -> Vec<ReplicaId> {
     members.sort();
     members.dedup();
     members
-}
-
-fn resolver(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    }
 }
 
 /// The members that a configuration names; empty for a text that is none of ours.
@@ -135,8 +122,6 @@ mod tests {
             listen: vec![8080, 8000],
             members: members.iter().map(|text| replica(text).unwrap()).collect(),
             drain: Duration::from_secs(30),
-            check: "/ready".to_owned(),
-            resolver: DOCKER_RESOLVER,
         }
     }
 

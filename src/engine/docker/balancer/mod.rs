@@ -10,5 +10,5 @@
 mod config;
 mod reload;
 
-pub use config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, DOCKER_RESOLVER, dns_name, members, render};
-pub use reload::{Installed, command, install, place, read_members};
+pub use config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, IMAGE, members, render};
+pub use reload::{install, put, read_members};

@@ -10,10 +10,10 @@ use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use bollard::query_parameters::{DownloadFromContainerOptions, InspectContainerOptions, UploadToContainerOptions};
 use futures_util::StreamExt;
-use http::StatusCode;
 
-use super::config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, dns_name, members, render, sorted, ways};
-use crate::engine::ReplicaId;
+use super::config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, dns_name, members, render, ways};
+use crate::engine::docker::fail;
+use crate::engine::{Note, ReplicaId};
 use crate::error::Failure;
 
 const APPLY: &str = include_str!("apply.sh");
@@ -22,57 +22,50 @@ const DRAIN: &str = include_str!("drain.sh");
 /// What a worker may take beyond the drain time to be gone.
 const AFTER_DRAIN: Duration = Duration::from_secs(3);
 
+const UNREADABLE: &str = "cannot read the balancer's configuration";
+
 /// Larger than any configuration; beyond it, what is there is not ours.
 const MAX_CONFIG_BYTES: u64 = 4 << 20;
 
-/// What the install of a configuration did.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Installed {
-    /// Whether it was another one than before.
-    pub changed: bool,
-    /// What did not go as it should, in sentences: requests that were cut off after the drain time.
-    pub warnings: Vec<String>,
-}
-
-/// The program and arguments of the container, instead of the image's entry point, which would write to /etc/nginx.
-pub fn command() -> Vec<String> {
-    ["nginx", "-c", CONFIG_FILE, "-g", "daemon off;"].map(str::to_owned).into()
-}
-
-/// The members in the configuration of a container, whether or not it runs; none if it has no configuration.
+/// The members in the configuration of a container, whether or not it runs.
 ///
 /// # Errors
 ///
 /// When the engine does not answer.
-pub async fn read_members(docker: &Docker, container: &str) -> Result<Option<Vec<ReplicaId>>, Failure> {
-    Ok(read(docker, container).await?.map(|text| members(&text)))
+pub async fn read_members(docker: &Docker, container: &str) -> Result<Vec<ReplicaId>, Failure> {
+    Ok(read(docker, container).await?.as_deref().map(members).unwrap_or_default())
 }
 
-/// Puts a configuration into a container that does not run, which will start with it.
+/// Puts a configuration into a container that does not run; it will start with it.
 ///
 /// # Errors
 ///
 /// When the engine does not take it.
-pub async fn place(docker: &Docker, container: &str, config: &BalancerConfig) -> Result<(), Failure> {
+pub async fn put(docker: &Docker, container: &str, config: &BalancerConfig) -> Result<(), Failure> {
     write(docker, container, "nginx.conf", &render(config)?).await
 }
 
-/// Makes a configuration the one that a balancer works by; done again, it does nothing but wait for what is under way.
+/// Makes a configuration the one that a balancer works by; done again, it only waits for what is still under way.
 ///
-/// When it returns, new members are reached and requests on members that left have ended, or the drain time has.
+/// When it returns, new members are reached, and requests on members that left have ended, or the drain time has.
 ///
 /// # Errors
 ///
 /// With nginx's own words, when it refuses the configuration: then it goes on with the one before. When a new member is
 /// not reached from the balancer's container.
-pub async fn install(docker: &Docker, container: &str, config: &BalancerConfig) -> Result<Installed, Failure> {
-    let present = read(docker, container).await?;
+pub async fn install(
+    docker: &Docker,
+    container: &str,
+    config: &BalancerConfig,
+    note: &dyn Fn(Note),
+) -> Result<(), Failure> {
+    let before = read(docker, container).await?.unwrap_or_default();
+    let present = members(&before);
     if !runs(docker, container).await? {
-        place(docker, container, config).await?;
-        return Ok(Installed { changed: present != Some(render(config)?), warnings: Vec::new() });
+        return put(docker, container, config).await;
     }
-    let mut text = present.clone().unwrap_or_default();
-    for way in ways(&members(&text), &config.members) {
+    let mut text = before.clone();
+    for way in ways(&present, &config.members) {
         let next = BalancerConfig { members: way, ..config.clone() };
         let rendered = render(&next)?;
         if rendered != text {
@@ -80,10 +73,12 @@ pub async fn install(docker: &Docker, container: &str, config: &BalancerConfig) 
             text = rendered;
         }
     }
-    let changed = present.as_ref() != Some(&text);
-    let left = present.as_deref().map(members).unwrap_or_default().iter().any(|id| !config.members.contains(id));
-    let warnings = if left || !changed { drained(docker, container, config.drain).await? } else { None };
-    Ok(Installed { changed, warnings: warnings.into_iter().collect() })
+    let some_left = present.iter().any(|id| !config.members.contains(id));
+    // Unchanged, it is the work of a command that may have been interrupted while it waited.
+    if some_left || text == before {
+        drained(docker, container, config.drain, note).await?;
+    }
+    Ok(())
 }
 
 /// One step: from the members that are there to those of the next configuration.
@@ -95,11 +90,9 @@ async fn apply(
     rendered: &str,
 ) -> Result<(), Failure> {
     write(docker, container, "nginx.conf.new", rendered).await?;
-    let mut arguments = vec![next.check.clone()];
-    for id in sorted(&next.members).iter().filter(|id| !present.contains(id)) {
-        arguments.extend([id.to_string(), format!("{}:{}", dns_name(&next.project, id), next.port)]);
-    }
-    let ended = run(docker, container, APPLY, arguments).await?;
+    let added = next.members.iter().filter(|id| !present.contains(id));
+    let arguments = added.flat_map(|id| [id.to_string(), format!("{}:{}", dns_name(&next.project, id), next.port)]);
+    let ended = run(docker, container, APPLY, arguments.collect()).await?;
     let what = match ended.code {
         0 => return Ok(()),
         3 => format!("nginx refuses the configuration of {}'s balancer, and goes on with the one before", next.service),
@@ -110,17 +103,17 @@ async fn apply(
     Err(said.fold(Failure::failed(what), |failure, line| failure.because(line)))
 }
 
-/// Waits for the workers of older configurations to end; says what is left of them after the drain time.
-async fn drained(docker: &Docker, container: &str, drain: Duration) -> Result<Option<String>, Failure> {
+/// Waits for the workers of older configurations to end; warns of those that are left after the drain time.
+async fn drained(docker: &Docker, container: &str, drain: Duration, note: &dyn Fn(Note)) -> Result<(), Failure> {
     let seconds = (drain + AFTER_DRAIN).as_secs();
     let ended = run(docker, container, DRAIN, vec![seconds.to_string()]).await?;
-    let warning = || {
-        format!(
-            "after {seconds} s, requests are still under way on {} old workers of the balancer",
-            ended.stdout.trim()
-        )
-    };
-    Ok((ended.code != 0).then(warning))
+    if ended.code != 0 {
+        let left = ended.stdout.trim();
+        note(Note::Warning(format!(
+            "after {seconds} s, requests are still under way on {left} old workers of the balancer"
+        )));
+    }
+    Ok(())
 }
 
 /// How a command in a container ended.
@@ -132,7 +125,7 @@ struct Ended {
 
 /// Runs a script in a container, and waits for its end.
 async fn run(docker: &Docker, container: &str, script: &str, arguments: Vec<String>) -> Result<Ended, Failure> {
-    let failure = |error: ApiError| failed("a command in the balancer's container cannot be run", &error);
+    let failure = |error: ApiError| fail::doing("run a command in the balancer's container", &error);
     let mut cmd = ["sh", "-c", script, "sh"].map(str::to_owned).to_vec();
     cmd.extend(arguments);
     let config = ExecConfig {
@@ -159,27 +152,26 @@ async fn run(docker: &Docker, container: &str, script: &str, arguments: Vec<Stri
 
 async fn runs(docker: &Docker, container: &str) -> Result<bool, Failure> {
     let inspected = docker.inspect_container(container, None::<InspectContainerOptions>).await;
-    let inspected = inspected.map_err(|error| failed("the balancer's container is not to be seen", &error))?;
+    let inspected = inspected.map_err(|error| fail::asking("whether the balancer runs", &error))?;
     Ok(inspected.state.and_then(|state| state.running).unwrap_or_default())
 }
 
 /// The configuration of a container; none if it has none, or does not exist.
 async fn read(docker: &Docker, container: &str) -> Result<Option<String>, Failure> {
-    let what = "the balancer's configuration cannot be read";
     let options = DownloadFromContainerOptions { path: CONFIG_FILE.to_owned() };
     let mut stream = Box::pin(docker.download_from_container(container, Some(options)));
     let mut archive = Vec::new();
     while let Some(part) = stream.next().await {
         match part {
             Ok(bytes) => archive.extend_from_slice(&bytes),
-            Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(failed(what, &error)),
+            Err(error) if fail::is_missing(&error) => return Ok(None),
+            Err(error) => return Err(fail::asking("what the balancer's configuration is", &error)),
         }
         if archive.len() as u64 > 2 * MAX_CONFIG_BYTES {
-            return Err(Failure::failed(what).because("it is larger than any that scalectl writes"));
+            return Err(Failure::failed(UNREADABLE).because("it is larger than any that scalectl writes"));
         }
     }
-    unpack(&archive).map(Some).map_err(|error| Failure::failed(what).because(error.to_string()))
+    unpack(&archive).map(Some).map_err(|error| Failure::failed(UNREADABLE).because(error.to_string()))
 }
 
 /// The text of an archive's first file.
@@ -192,13 +184,13 @@ fn unpack(archive: &[u8]) -> std::io::Result<String> {
 }
 
 async fn write(docker: &Docker, container: &str, name: &str, text: &str) -> Result<(), Failure> {
-    let what = "the balancer's configuration cannot be written";
-    let archive = pack(name, text).map_err(|error| Failure::failed(what).because(error.to_string()))?;
+    let archive = pack(name, text)
+        .map_err(|error| Failure::failed("cannot pack the balancer's configuration").because(error.to_string()))?;
     let options = UploadToContainerOptions { path: CONFIG_FOLDER.to_owned(), ..UploadToContainerOptions::default() };
     docker
         .upload_to_container(container, Some(options), bollard::body_full(archive.into()))
         .await
-        .map_err(|error| failed(what, &error))
+        .map_err(|error| fail::doing("write the balancer's configuration", &error))
 }
 
 fn pack(name: &str, text: &str) -> std::io::Result<Vec<u8>> {
@@ -208,18 +200,6 @@ fn pack(name: &str, text: &str) -> std::io::Result<Vec<u8>> {
     let mut archive = tar::Builder::new(Vec::new());
     archive.append_data(&mut header, name, text.as_bytes())?;
     archive.into_inner()
-}
-
-fn is_missing(error: &ApiError) -> bool {
-    matches!(error, ApiError::DockerResponseServerError { status_code, .. } if *status_code == StatusCode::NOT_FOUND)
-}
-
-fn failed(what: &str, error: &ApiError) -> Failure {
-    let why = match error {
-        ApiError::DockerResponseServerError { message, .. } => message.clone(),
-        other => other.to_string(),
-    };
-    Failure::failed(what).because(why)
 }
 
 #[cfg(test)]

@@ -1,0 +1,418 @@
+//! From a stack to the containers that run it: pure, so that the result is compared as text in tests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::balancer::IMAGE as BALANCER_IMAGE;
+use super::labels::Names;
+use crate::backing::{self, FileText, Resolved};
+use crate::engine::{BalancerId, Fingerprint};
+use crate::error::Failure;
+use crate::stack::{EnvValue, Job, Resources, SecretDelivery, Service, Stack};
+use crate::units::Name;
+
+/// Where a container finds its files: configuration and secrets.
+pub use crate::backing::FILES;
+
+/// Where a balancer finds its configuration, which changes while it runs.
+pub const BALANCER_CONFIG: &str = "/etc/scalectl";
+
+/// Everything outside the stack that its containers depend on.
+pub struct Input<'a> {
+    /// The stack.
+    pub stack: &'a Stack,
+    /// Its backing services.
+    pub backing: BTreeMap<Name, Resolved<'a>>,
+    /// The project's files that its backing services are given.
+    pub project_files: BTreeMap<Name, BTreeMap<String, String>>,
+    /// Hash of what each service is built from: files, arguments, target, base images.
+    pub sources: BTreeMap<Name, String>,
+    /// Ids of the images that the engine has, by reference.
+    pub images: BTreeMap<String, String>,
+    /// Key of the digest of secrets.
+    pub digest_key: [u8; 32],
+}
+
+/// A container, before it has a name.
+#[derive(Debug, Clone, Serialize)]
+pub struct Container {
+    /// Image reference.
+    pub image: String,
+    /// Command instead of the image's.
+    pub command: Option<Vec<String>>,
+    /// Environment, without secrets unless the service asked for them there.
+    pub environment: BTreeMap<String, String>,
+    /// Files below [`FILES`].
+    pub files: BTreeMap<String, FileText>,
+    /// Who reads the files, if it is not the image's user.
+    pub owner: Option<String>,
+    /// Fixed host name; the container's own name unless given.
+    pub hostname: Option<String>,
+    /// Further names on the project's network.
+    pub aliases: Vec<String>,
+    /// Ports that are reached from this machine.
+    pub ports: Vec<PublishedPort>,
+    /// Volumes by the folder they are mounted on.
+    pub volumes: BTreeMap<String, String>,
+    /// Folders in memory.
+    pub tmpfs: Vec<String>,
+    /// Nothing but volumes and folders in memory can be written.
+    pub read_only: bool,
+    /// Size of /dev/shm in bytes.
+    pub shm_size: Option<u64>,
+    /// Limits.
+    pub resources: Option<Resources>,
+    /// Command inside that succeeds once it serves.
+    pub health: Option<Vec<String>>,
+    /// Port and path of the readiness check.
+    pub check: Option<(u16, String)>,
+    /// Signal that ends it, if not the image's.
+    pub stop_signal: Option<String>,
+    /// How long it may take to end.
+    pub stop_timeout: Duration,
+}
+
+impl Container {
+    /// A container of an image, with nothing that is not the image's own.
+    pub fn new(image: impl Into<String>) -> Self {
+        Self {
+            image: image.into(),
+            command: None,
+            environment: BTreeMap::new(),
+            files: BTreeMap::new(),
+            owner: None,
+            hostname: None,
+            aliases: Vec::new(),
+            ports: Vec::new(),
+            volumes: BTreeMap::new(),
+            tmpfs: Vec::new(),
+            read_only: false,
+            shm_size: None,
+            resources: None,
+            health: None,
+            check: None,
+            stop_signal: None,
+            stop_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A port of a container that is reached from this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct PublishedPort {
+    /// Inside.
+    pub container: u16,
+    /// On the loopback interface; any free one unless given.
+    pub host: Option<u16>,
+}
+
+/// A balancer: its container, and what its configuration says besides its members.
+#[derive(Debug, Clone, Serialize)]
+pub struct BalancerSpec {
+    /// Its container.
+    pub container: Container,
+    /// The service whose replicas are its members.
+    pub service: Name,
+    /// The port of its members.
+    pub port: u16,
+    /// The ports it listens on inside the network.
+    pub listen: Vec<u16>,
+    /// The port on the loopback interface.
+    pub published: u16,
+    /// How long requests of a leaving member may take.
+    pub drain: Duration,
+    /// What it is made from.
+    pub fingerprint: Fingerprint,
+}
+
+/// How an image comes to the engine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Built from the source of this service.
+    Build(Name),
+    /// Pulled.
+    Pull,
+}
+
+/// What runs, and what people should know of it.
+#[derive(Debug, Default, Serialize)]
+pub struct Specs {
+    /// Images by reference.
+    pub images: BTreeMap<String, Origin>,
+    /// A container and its fingerprint per service of the project's own code.
+    pub services: BTreeMap<Name, (Container, Fingerprint)>,
+    /// A container and its fingerprint per backing service.
+    pub backing: BTreeMap<Name, (Container, Fingerprint)>,
+    /// A container and its digest per job.
+    pub jobs: BTreeMap<Name, (Container, String)>,
+    /// The backing services that a job's service uses: they must be ready, and their data is what it works on.
+    pub job_uses: BTreeMap<Name, Vec<Name>>,
+    /// Backing services with data: the folder that it is in, and the image that writes it.
+    pub volumes: BTreeMap<Name, String>,
+    /// Balancers.
+    pub balancers: BTreeMap<BalancerId, BalancerSpec>,
+    /// What this engine leaves out or does otherwise, in sentences.
+    pub notes: Vec<String>,
+}
+
+/// The containers of a stack.
+///
+/// # Errors
+///
+/// When a service cannot run as a container, or a secret is missing.
+pub fn specs(input: &Input<'_>) -> Result<Specs, Failure> {
+    let mut specs = Specs::default();
+    for (name, resolved) in input.backing.iter().filter(|(_, resolved)| resolved.external.is_none()) {
+        specs.backing_service(input, name, resolved)?;
+    }
+    for (name, service) in &input.stack.services {
+        specs.service(input, name, service)?;
+    }
+    for (name, job) in &input.stack.jobs {
+        specs.job(input, name, job);
+    }
+    specs.balancers(input)?;
+    Ok(specs)
+}
+
+impl Specs {
+    fn backing_service(&mut self, input: &Input<'_>, name: &Name, resolved: &Resolved<'_>) -> Result<(), Failure> {
+        let names = Names(&input.stack.project.name);
+        let none = BTreeMap::new();
+        let found = backing::container(input.stack, resolved, input.project_files.get(name).unwrap_or(&none))?;
+        let container = Container {
+            command: found.command,
+            environment: found.environment,
+            files: found.files,
+            owner: found.owner,
+            hostname: found.hostname,
+            aliases: vec![name.to_string()],
+            ports: vec![PublishedPort { container: found.port, host: None }],
+            volumes: found.volume.iter().map(|folder| (folder.clone(), names.volume(name))).collect(),
+            tmpfs: found.tmpfs,
+            read_only: found.read_only,
+            shm_size: found.shm_size,
+            resources: found.resources,
+            health: Some(found.health),
+            stop_signal: found.stop_signal,
+            stop_timeout: found.stop_timeout,
+            ..Container::new(found.image)
+        };
+        if found.volume.is_some() {
+            self.volumes.insert(name.clone(), container.image.clone());
+        }
+        self.images.insert(container.image.clone(), Origin::Pull);
+        let fingerprint = fingerprint(input, &container, image_source(input, &container.image));
+        self.backing.insert(name.clone(), (container, fingerprint));
+        Ok(())
+    }
+
+    fn service(&mut self, input: &Input<'_>, name: &Name, service: &Service) -> Result<(), Failure> {
+        let stack = input.stack;
+        let (image, source) = match (&service.build, &service.image) {
+            (Some(_), _) => {
+                let source = input.sources.get(name).cloned().unwrap_or_default();
+                let image = Names(&stack.project.name).image(&source);
+                self.images.entry(image.clone()).or_insert_with(|| Origin::Build(name.clone()));
+                (image, source)
+            }
+            (None, Some(image)) => {
+                self.images.insert(image.clone(), Origin::Pull);
+                (image.clone(), image_source(input, image))
+            }
+            (None, None) => return Err(Failure::usage(format!("services.{name}: it has neither build nor image"))),
+        };
+        if service.autoscale.is_some() {
+            let replicas = service.replicas.0;
+            self.notes.push(format!("{name}: autoscale is for Kubernetes; here it runs {replicas} replicas"));
+        }
+        let mut given = Variables::default();
+        if let Some(port) = service.port {
+            given.plain.insert("PORT".to_owned(), port.0.to_string());
+            given.plain.insert("HOST".to_owned(), "0.0.0.0".to_owned());
+        }
+        for used in &service.uses {
+            given.address_of(used, input)?;
+        }
+        for (variable, value) in &service.env {
+            given.set(variable, value);
+        }
+        let mut container = Container {
+            command: service.command.clone(),
+            aliases: vec![format!("replicas.{name}")],
+            ports: service.port.iter().map(|port| PublishedPort { container: port.0, host: None }).collect(),
+            resources: service.resources.clone(),
+            check: check(service),
+            stop_timeout: service.stop_timeout.0,
+            ..Container::new(image)
+        };
+        given.deliver(service.secrets, &mut container);
+        let fingerprint = fingerprint(input, &container, source);
+        self.services.insert(name.clone(), (container, fingerprint));
+        Ok(())
+    }
+
+    fn job(&mut self, input: &Input<'_>, name: &Name, job: &Job) {
+        let Some((service, fingerprint)) = self.services.get(&job.service) else { return };
+        let container = Container {
+            command: Some(job.command.clone()),
+            aliases: Vec::new(),
+            ports: Vec::new(),
+            check: None,
+            ..service.clone()
+        };
+        let fingerprint = Fingerprint { spec: hash(&json!([fingerprint.spec, job.command])), ..fingerprint.clone() };
+        self.jobs.insert(name.clone(), (container, fingerprint.digest()));
+        let uses = input.stack.services.get(&job.service).map(|s| s.uses.as_slice()).unwrap_or_default();
+        let uses = uses.iter().filter(|used| self.backing.contains_key(*used)).cloned().collect();
+        self.job_uses.insert(name.clone(), uses);
+    }
+
+    /// The stack's own balancer, and one for each service that others use: an address that does not change with its
+    /// replicas.
+    fn balancers(&mut self, input: &Input<'_>) -> Result<(), Failure> {
+        let stack = input.stack;
+        let used = |name: &Name| stack.services.values().any(|s| s.uses.contains(name));
+        let drain = stack.balancer.as_ref().map_or(Duration::from_secs(30), |b| b.drain.0);
+        if let Some(front) = &stack.balancer {
+            let Some(port) = stack.services.get(&front.service).and_then(|s| s.port) else { return Ok(()) };
+            let own = Some(port.0).filter(|_| used(&front.service));
+            self.balancer(input, BalancerId::Front, &front.service, port.0, front.port.0, own, drain);
+        }
+        for (name, service) in stack.services.iter().filter(|(name, _)| used(name)) {
+            if stack.balancer.as_ref().is_some_and(|front| &front.service == name) {
+                continue;
+            }
+            let Some(port) = service.port else {
+                let what = format!("services.{name}: it is used by another service, but has no port");
+                return Err(Failure::usage(what));
+            };
+            let id = BalancerId::Service(name.clone());
+            self.balancer(input, id, name, port.0, port.0, Some(port.0), drain);
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is one field of the balancer")]
+    fn balancer(
+        &mut self,
+        input: &Input<'_>,
+        id: BalancerId,
+        service: &Name,
+        port: u16,
+        published: u16,
+        own: Option<u16>,
+        drain: Duration,
+    ) {
+        let names = Names(&input.stack.project.name);
+        let command = ["nginx", "-c", "/etc/scalectl/nginx.conf", "-g", "daemon off;"].map(str::to_owned).to_vec();
+        let mut listen = vec![published];
+        listen.extend(own.filter(|own| *own != published));
+        let container = Container {
+            command: Some(command),
+            aliases: own.map(|_| service.to_string()).into_iter().collect(),
+            ports: vec![PublishedPort { container: published, host: Some(published) }],
+            volumes: [(BALANCER_CONFIG.to_owned(), names.balancer_volume(&id))].into(),
+            tmpfs: ["/tmp", "/run", "/var/cache/nginx"].map(str::to_owned).to_vec(),
+            read_only: true,
+            stop_timeout: drain,
+            ..Container::new(BALANCER_IMAGE)
+        };
+        self.images.insert(container.image.clone(), Origin::Pull);
+        let mut fingerprint = fingerprint(input, &container, image_source(input, &container.image));
+        fingerprint.spec = hash(&json!([fingerprint.spec, port, listen]));
+        let spec = BalancerSpec { container, service: service.clone(), port, listen, published, drain, fingerprint };
+        self.balancers.insert(id, spec);
+    }
+}
+
+/// Where a replica is asked whether it is ready.
+fn check(service: &Service) -> Option<(u16, String)> {
+    let path = service.ready.clone().or_else(|| service.health.clone())?;
+    Some((service.port?.0, path))
+}
+
+/// The id of an image, so that a pulled newer one is seen as a change; of one that is not there yet nothing is known.
+fn image_source(input: &Input<'_>, image: &str) -> String {
+    input.images.get(image).cloned().unwrap_or_default()
+}
+
+/// Variables of a container, the secret ones apart.
+#[derive(Default)]
+struct Variables {
+    plain: BTreeMap<String, String>,
+    secret: BTreeMap<String, String>,
+}
+
+impl Variables {
+    fn set(&mut self, variable: &str, value: &EnvValue) {
+        let (into, other) =
+            if value.secret { (&mut self.secret, &mut self.plain) } else { (&mut self.plain, &mut self.secret) };
+        into.insert(variable.to_owned(), value.text.clone());
+        other.remove(variable);
+    }
+
+    /// The address of something that the service uses.
+    fn address_of(&mut self, used: &Name, input: &Input<'_>) -> Result<(), Failure> {
+        if let Some(service) = input.stack.services.get(used) {
+            let port = service.port.ok_or_else(|| {
+                Failure::usage(format!("services.{used}: it is used by another service, but has no port"))
+            })?;
+            self.plain.insert(backing::address_variable(used), format!("http://{used}:{}", port.0));
+            return Ok(());
+        }
+        let Some(resolved) = input.backing.get(used) else { return Ok(()) };
+        let address = match &resolved.external {
+            Some(external) => Some(external.clone()),
+            None => backing::address(input.stack, resolved)?,
+        };
+        if let (Some(variable), Some(address)) = (&resolved.variable, address) {
+            self.set(variable, &address);
+        }
+        Ok(())
+    }
+
+    fn deliver(self, delivery: SecretDelivery, container: &mut Container) {
+        container.environment.extend(self.plain);
+        for (variable, text) in self.secret {
+            match delivery {
+                SecretDelivery::Env => {
+                    container.environment.insert(variable, text);
+                }
+                SecretDelivery::Files => {
+                    container.environment.insert(format!("{variable}_FILE"), format!("{FILES}/{variable}"));
+                    container.files.insert(variable, FileText { text, secret: true });
+                }
+            }
+        }
+    }
+}
+
+/// What a container is made from. The texts of files are secrets, or may hold some: they are in the keyed digest.
+fn fingerprint(input: &Input<'_>, container: &Container, source: String) -> Fingerprint {
+    let visible = Container { files: BTreeMap::new(), image: String::new(), ..container.clone() };
+    let names: Vec<_> = container.files.keys().collect();
+    Fingerprint {
+        spec: hash(&json!([visible, names])),
+        source,
+        environment: String::new(),
+        secrets: files_digest(&input.digest_key, &container.files),
+    }
+}
+
+/// The keyed digest of files: without the key nobody can try passwords against it.
+pub fn files_digest(key: &[u8; 32], files: &BTreeMap<String, FileText>) -> String {
+    let mut hasher = blake3::Hasher::new_keyed(key);
+    for (name, file) in files {
+        hasher.update(name.as_bytes()).update(&[0]).update(file.text.as_bytes()).update(&[0]);
+    }
+    hasher.finalize().to_hex()[..16].to_owned()
+}
+
+fn hash(value: &serde_json::Value) -> String {
+    blake3::hash(value.to_string().as_bytes()).to_hex()[..16].to_owned()
+}
