@@ -298,7 +298,7 @@ fn a_replica_is_found_again_at_its_new_address() {
         || docker_ok(&["inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", &name]);
     let before = address();
     docker_ok(&["stop", "--time", "0", &name]);
-    ground.eventually_answers(r#""status":50"#);
+    ground.eventually_answers("HTTP/1.1 503");
     // Another one takes its address.
     ground.start_replica(9);
     docker_ok(&["start", &name]);
