@@ -309,7 +309,7 @@ impl Chosen {
     /// # Errors
     ///
     /// As [`Chosen::bare`].
-    pub fn to_end(self, identity: Identity, drain: Option<Duration>) -> Result<AnyEngine, Failure> {
+    pub fn lenient(self, identity: Identity, drain: Option<Duration>) -> Result<AnyEngine, Failure> {
         Ok(match self.connection {
             None => AnyEngine::Local(Box::new(Local::to_end(identity, drain)?)),
             Some(connection) => AnyEngine::Docker(Box::new(Docker::to_end(identity, connection)?)),

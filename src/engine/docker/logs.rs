@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// Whether the log of a source is wanted.
 type Wanted = Box<dyn Fn(&str) -> bool>;
 
+/// A line, with the id of the container that wrote it.
+type Found = (String, Line);
+
 /// The logs of a project's containers.
 pub struct Logs {
     api: Api,
@@ -32,7 +35,7 @@ pub struct Logs {
     seen: BTreeMap<String, Stamp>,
     /// Containers whose log is being followed, and the source of what they say.
     followed: BTreeMap<String, tokio::task::JoinHandle<()>>,
-    lines: (UnboundedSender<(String, Line)>, UnboundedReceiver<(String, Line)>),
+    lines: (UnboundedSender<Found>, UnboundedReceiver<Found>),
     looked: Option<Instant>,
     /// What is older than this is of no interest.
     begin: Stamp,
