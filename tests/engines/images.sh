@@ -109,17 +109,17 @@ present_or_pulled() {
 }
 
 make_images() {
-    local folder key whose base_key_now any=false
+    local folder key whose any=false
     whose=$(status)
-    base_key_now=$(base_key)
+    key=$(base_key)
+    if ! { [ "$whose" = foreign ] && present_or_pulled $base; } && ! there_is base $base "$key"; then
+        make_base "$key"
+        keep base $base "$key"
+    fi
     for folder in "${folders[@]}"; do
         if [ "$whose" = foreign ] && present_or_pulled "${names[$folder]}"; then continue; fi
         key=$(image_key "$folder")
         if there_is "$folder" "${names[$folder]}" "$key"; then continue; fi
-        if ! there_is base $base "$base_key_now"; then
-            make_base "$base_key_now"
-            keep base $base "$base_key_now"
-        fi
         make_image "$folder" "$key"
         any=true
     done
