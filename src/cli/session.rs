@@ -1,16 +1,18 @@
 //! What the verbs that change or look at a running stack have in common.
 
+use std::cell::Cell;
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
 use super::Global;
 use crate::engine::docker::{self, Docker, connect};
-use crate::engine::local::{Local, Options};
+use crate::engine::local::{Local, Places};
 use crate::engine::{
-    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Plan, Presence, choose, diff, execute,
-    ground,
+    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Options, Plan, Presence, choose, diff,
+    execute, ground,
 };
 use crate::error::Failure;
 use crate::stack::{self, Stack};
@@ -80,6 +82,8 @@ pub struct Session<'g> {
     pub why: String,
     /// What should run.
     pub desired: Desired,
+    /// The project's lock, where what should run was asked for under it.
+    held: Cell<Option<Lock>>,
 }
 
 impl<'g> Session<'g> {
@@ -91,6 +95,30 @@ impl<'g> Session<'g> {
     pub async fn open(global: &'g Global, options: Options) -> Result<Self, Failure> {
         let stack = global.stack()?;
         let chosen = Chosen::find(global.engine, &identity_of(&stack)).await?;
+        Self::open_on(global, stack, chosen, options).await
+    }
+
+    /// As [`Session::open`], for commands that change what runs: under the project's lock, which the change takes over.
+    /// What another command has just built or pulled belongs to what should run. A dry run changes nothing and needs no
+    /// lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`Session::open`], and when another command holds the lock and does not end.
+    pub async fn open_to_change(global: &'g Global, options: Options, dry_run: bool) -> Result<Self> {
+        if dry_run {
+            return Ok(Self::open(global, options).await?);
+        }
+        let stack = global.stack()?;
+        let identity = identity_of(&stack);
+        let chosen = Chosen::find(global.engine, &identity).await?;
+        let lock = lock_at(global, &chosen.lock(&identity)?).await?;
+        let session = Self::open_on(global, stack, chosen, options).await?;
+        session.held.set(Some(lock));
+        Ok(session)
+    }
+
+    async fn open_on(global: &'g Global, stack: Stack, chosen: Chosen, options: Options) -> Result<Self, Failure> {
         let (engine, desired) = match chosen.connection {
             None => {
                 let (local, desired) = Local::of(&stack, options)?;
@@ -101,7 +129,7 @@ impl<'g> Session<'g> {
                 (AnyEngine::Docker(Box::new(docker)), desired)
             }
         };
-        Ok(Self { global, stack, engine, why: chosen.why, desired })
+        Ok(Self { global, stack, engine, why: chosen.why, desired, held: Cell::default() })
     }
 
     /// For commands that only look at what runs, or stop it: they need neither the sources nor their tools.
@@ -116,7 +144,7 @@ impl<'g> Session<'g> {
         let why = chosen.why.clone();
         let engine = chosen.bare(identity.clone())?;
         let desired = Desired::nothing(identity, engine.ground());
-        Ok(Self { global, stack, engine, why, desired })
+        Ok(Self { global, stack, engine, why, desired, held: Cell::default() })
     }
 
     /// What runs, of a stack that is up.
@@ -133,13 +161,16 @@ impl<'g> Session<'g> {
         Err(Failure::failed(format!("{name} is not up")).hint("`scalectl up` brings it up").into())
     }
 
-    /// Takes the project's lock; says so when another command has it.
+    /// Takes the project's lock, unless it is held already; says so when another command has it.
     ///
     /// # Errors
     ///
     /// When the other command does not end.
     pub async fn lock(&self) -> Result<Lock> {
-        lock(self.global, &self.engine).await
+        match self.held.take() {
+            Some(lock) => Ok(lock),
+            None => lock(self.global, &self.engine).await,
+        }
     }
 
     /// The plan of an intent, from what runs now.
@@ -191,6 +222,12 @@ impl<'g> Session<'g> {
         let _lock = self.lock().await?;
         let plan = ground(&self.desired, &self.engine.observe().await?);
         self.carry_out(&plan).await
+    }
+
+    /// Leaves nothing to be prepared but what one service needs.
+    pub fn only(&mut self, service: &Name) {
+        self.desired.services.retain(|known| &known.name == service);
+        self.desired.balancers.clear();
     }
 
     /// The flags that every command takes.
@@ -245,6 +282,16 @@ impl Chosen {
         Ok(Self { connection: connection.filter(|_| kind == EngineKind::Docker), why })
     }
 
+    /// The file whose lock a command holds while it plans and carries out.
+    fn lock(&self, identity: &Identity) -> Result<PathBuf, Failure> {
+        let places =
+            Places::of(identity).map_err(|e| Failure::failed(format!("cannot make the folder for locks: {e}")))?;
+        Ok(match &self.connection {
+            None => places.lock(),
+            Some(connection) => places.lock_of(&connection.endpoint.address),
+        })
+    }
+
     /// The engine for commands that only look.
     ///
     /// # Errors
@@ -280,9 +327,12 @@ fn identity_of(stack: &Stack) -> Identity {
 ///
 /// When another command holds it and does not end.
 pub async fn lock(global: &Global, engine: &AnyEngine) -> Result<Lock> {
+    lock_at(global, &engine.lock()).await
+}
+
+async fn lock_at(global: &Global, path: &Path) -> Result<Lock> {
     let waiting = |holder: &str| global.say(&format!("waiting for another command: {holder}"));
-    let path = engine.lock();
-    let lock = Lock::acquire(&path, LOCK_PATIENCE, waiting);
+    let lock = Lock::acquire(path, LOCK_PATIENCE, waiting);
     tokio::select! {
         lock = lock => Ok(lock.map_err(Failure::from)?),
         () = interrupted() => Err(Failure::interrupted("interrupted while waiting for another command").into()),

@@ -436,7 +436,7 @@ impl<'a> Builder<'a> {
                 last.push(self.plan.push(action, "its data was asked to be removed", &last.clone()));
             }
         }
-        if self.observed.grounded {
+        if self.observed.grounded || self.observed.remains {
             match self.desired.ground {
                 Ground::Supervisor => self.plan.push(Action::StopSupervisor, "it owns nothing any more", &last),
                 Ground::Network => self.plan.push(Action::RemoveNetwork, "nothing is on it any more", &last),

@@ -228,6 +228,9 @@ pub struct Observed {
     pub grounded: bool,
     /// Processes or containers that an interrupted command left: nobody owns them, and the next command ends them.
     pub leftovers: usize,
+    /// Whether there is anything that no plan names and the end of the ground takes along: records of jobs, files.
+    #[serde(default)]
+    pub remains: bool,
     /// Replicas, in any state.
     pub replicas: Vec<ObservedReplica>,
     /// Balancers.

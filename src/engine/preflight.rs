@@ -6,11 +6,12 @@ use crate::error::Failure;
 
 /// The ports that a plan opens and does not free itself before, with the balancers that will listen on them.
 pub fn opened(plan: &Plan) -> impl Iterator<Item = (u16, &BalancerId)> {
-    let gives_up = |port: u16| {
+    // Only the leftovers of a supervisor hold ports, and nobody knows which.
+    let supervised = plan.steps().iter().any(|step| step.action == Action::StartSupervisor);
+    let gives_up = move |port: u16| {
         plan.steps().iter().any(|step| match &step.action {
             Action::StopBalancer { port: old, .. } => *old == port,
-            // Nobody knows the ports of leftovers.
-            Action::EndLeftovers => true,
+            Action::EndLeftovers => supervised,
             _ => false,
         })
     };

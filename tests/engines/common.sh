@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What the engines' parts share: waiting, processes, packages.
+# What the scripts of the tests share: waiting, processes, packages.
 
 state=${XDG_CACHE_HOME:-$HOME/.cache}/scalectl-tests
 # Sockets and pids: a socket's path has 108 bytes.
@@ -7,7 +7,7 @@ runtime=/run/scalectl-tests
 policy=/usr/sbin/policy-rc.d
 
 fail() {
-    printf 'tests/docker: %s\n' "$*" >&2
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1
 }
 
@@ -84,19 +84,21 @@ free_port() {
 
 only_root() { [ "$(id -u)" -eq 0 ] || fail "only root can start $1"; }
 
-# Debian starts a service when it installs it. These are started by hand, on places of their own.
-install_quietly() {
-    local policy_is_ours=false result=0
-    have apt-get && [ "$(id -u)" -eq 0 ] || fail "install $* first"
-    if [ ! -e "$policy" ]; then
-        policy_is_ours=true
-        printf '#!/bin/sh\nexit 101\n' >"$policy"
-        chmod 755 "$policy"
-    fi
-    packages "$@" -- >&2 || result=$?
-    if $policy_is_ours; then rm -f "$policy"; fi
-    [ $result -eq 0 ] || fail "apt-get could not install $*"
+may_install() {
+    have apt-get || return 1
+    [ "$(id -u)" -eq 0 ] || { have sudo && sudo -n true 2>/dev/null; }
 }
+
+# Debian starts a service when it installs it. The tests start their own, and the user's stay as they are.
+install_quietly() (
+    may_install || fail "install $* first"
+    if [ ! -e "$policy" ]; then
+        trap 'as_root rm -f "$policy"' EXIT
+        printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
+        as_root chmod 755 "$policy"
+    fi
+    packages "$@" -- >&2 || fail "apt-get could not install $*"
+)
 
 # needs FILE-OR-PROGRAM PACKAGE …: installs the packages of what is missing.
 needs() {

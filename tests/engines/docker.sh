@@ -39,12 +39,21 @@ configuration() {
 JSON
 }
 
+# forget_killed PIDFILE WORD EXEC-ROOT: a dockerd that was killed leaves its pid and its containerd's. The next one
+# waits for those, even for processes that ended and were not reaped yet.
+forget_killed() {
+    local containerd=$3/containerd/containerd.pid
+    runs "$1" "$2" || rm -f "$1"
+    runs "$containerd" "$3" || rm -f "$containerd"
+}
+
 start_engine() {
     only_root "a Docker engine, and none answers (set DOCKER_HOST for one that is elsewhere)"
     needs dockerd docker.io iptables iptables
     keep_packets_here
     mkdir -p "$docker_state" "$runtime"
     configuration >"$docker_word"
+    forget_killed "$docker_pid" "$docker_word" "$runtime/docker"
     say "starting dockerd on $socket"
     daemon "$docker_state/dockerd.log" dockerd --config-file "$docker_word"
     answers_or_fails dockerd "$docker_state/dockerd.log" answers
@@ -56,7 +65,11 @@ engine() {
     start_engine
 }
 
-stop_engine() { end "$docker_pid" "$docker_word"; }
+# A killed one leaves its containers as well: its successor ends them.
+stop_engine() {
+    if [ -e "$docker_pid" ] && ! runs "$docker_pid" "$docker_word"; then start_engine; fi
+    end "$docker_pid" "$docker_word"
+}
 
 restart() {
     [ "$(status)" = ours ] || fail "tests/docker started no engine here"

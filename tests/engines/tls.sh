@@ -114,6 +114,7 @@ tls_start() {
     tls_network
     tls_mount
     tls_configuration >"$tls_word"
+    forget_killed "$tls_pid" "$tls_word" "$runtime/tls"
     say "starting dockerd on tcp://$tls_there:$tls_port"
     # Not through `ip netns exec`, whose /sys has no cgroups.
     daemon "$tls_state/log" nsenter --net=/run/netns/$tls_space dockerd --config-file "$tls_word"
@@ -130,6 +131,7 @@ tls_images() {
     [ ${#missing[@]} -eq 0 ] && return
     say "copying ${missing[*]}"
     docker save "${missing[@]}" | there docker load >/dev/null
+    there docker image prune --force --filter "label=$label" >/dev/null
 }
 
 tls_up() {

@@ -168,6 +168,19 @@ pub async fn start(docker: &Docker, id: &str, called: &str) -> Result<(), Failur
     started.map_err(|e| fail::doing(&format!("start {called}"), &e))
 }
 
+/// Lets a stopped or paused container go on.
+///
+/// # Errors
+///
+/// With the engine's reason.
+pub async fn resume(docker: &Docker, id: &str, called: &str) -> Result<(), Failure> {
+    match docker.start_container(id, None::<StartContainerOptions>).await {
+        // It is paused: the engine wants another word for that.
+        Err(e) if fail::is_conflict(&e) && docker.unpause_container(id).await.is_ok() => Ok(()),
+        started => started.map_err(|e| fail::doing(&format!("start {called}"), &e)),
+    }
+}
+
 /// Asks a container to end, and kills it when it does not in time. One that is gone, or ended, is left alone.
 ///
 /// # Errors

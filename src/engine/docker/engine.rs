@@ -8,7 +8,6 @@ use bollard::Docker as Api;
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters::{RemoveVolumeOptions, WaitContainerOptions};
 use futures_util::StreamExt;
-use futures_util::future::join_all;
 
 use super::balancer::{self, BalancerConfig};
 use super::build::{self, BuildSpec};
@@ -17,16 +16,14 @@ use super::containers::{self, Placed};
 use super::labels::{self, Names, Role};
 use super::observe::{self, Inventory};
 use super::spec::{self, BalancerSpec, Container, Input, Origin, Specs};
-use super::{fail, files, pull, readiness};
+use super::{fail, files, preflight, pull, readiness};
 use crate::backing;
-use crate::engine::local::{Options, Places};
+use crate::engine::local::Places;
 use crate::engine::{
     Action, BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume,
-    Engine, Fingerprint, Ground, Identity, Note, Observed, Plan, Preparation, Replacement, ReplicaId, preflight,
-    source,
+    Engine, Fingerprint, Ground, Identity, Note, Observed, Options, Plan, Preparation, Replacement, ReplicaId, source,
 };
 use crate::error::Failure;
-use crate::ports;
 use crate::stack::{Build, Part, Stack};
 use crate::units::Name;
 
@@ -48,7 +45,8 @@ pub struct Docker {
     /// Changes of members that no balancer knows yet.
     waiting: RefCell<Vec<Change>>,
     changing: tokio::sync::Mutex<()>,
-    filling: tokio::sync::Mutex<()>,
+    /// The volumes with files that this command has filled.
+    filled: tokio::sync::Mutex<BTreeSet<String>>,
 }
 
 impl Docker {
@@ -71,7 +69,7 @@ impl Docker {
             lenient: false,
             waiting: RefCell::default(),
             changing: tokio::sync::Mutex::default(),
-            filling: tokio::sync::Mutex::default(),
+            filled: tokio::sync::Mutex::default(),
         })
     }
 
@@ -144,7 +142,12 @@ impl Docker {
         &self.connection.docker
     }
 
-    fn names(&self) -> Names<'_> {
+    fn is_remote(&self) -> bool {
+        self.connection.endpoint.remote
+    }
+
+    /// What the project's things are called.
+    pub(super) fn names(&self) -> Names<'_> {
         Names(&self.identity.project)
     }
 
@@ -239,10 +242,10 @@ impl Docker {
             })
         });
         let jobs = stack.jobs.iter().filter(|(_, job)| !job.before.is_empty()).filter_map(|(name, job)| {
-            let (container, digest) = self.specs.jobs.get(name)?;
+            let (container, fingerprint) = self.specs.jobs.get(name)?;
             Some(DesiredJob {
                 name: name.clone(),
-                digest: digest.clone(),
+                digest: fingerprint.digest(),
                 before: job.before.clone(),
                 after: self.specs.job_uses.get(name).cloned().unwrap_or_default(),
                 environment: Some(container.image.clone()),
@@ -294,14 +297,19 @@ impl Docker {
     }
 
     /// The volume with a container's files.
-    async fn files(&self, service: &Name, spec: &Container) -> Result<Option<String>, Failure> {
+    pub(super) async fn files(&self, service: &Name, spec: &Container) -> Result<Option<String>, Failure> {
         if spec.files.is_empty() {
             return Ok(None);
         }
-        // Replicas of one service that start at once share a volume.
-        let _one_at_a_time = self.filling.lock().await;
         let digest = spec::files_digest(&self.digest_key, &spec.files);
-        files::provide(self.api(), &self.identity, service, spec, &digest).await.map(Some)
+        let volume = self.names().files(service, &digest);
+        // Replicas that start at once have it in common, and one that runs must not see it change.
+        let mut filled = self.filled.lock().await;
+        if !filled.contains(&volume) {
+            files::provide(self.api(), &self.identity, service, spec, &volume).await?;
+            filled.insert(volume.clone());
+        }
+        Ok(Some(volume))
     }
 
     async fn create_network(&self) -> Result<(), Failure> {
@@ -312,11 +320,7 @@ impl Docker {
             ..NetworkCreateRequest::default()
         };
         match self.api().create_network(request).await {
-            Err(e) if fail::is_conflict(&e) => {
-                Err(Failure::failed(format!("a network called {} is there already", self.names().network()))
-                    .because("it is not of this project")
-                    .hint("give the project another name: `-p NAME`, or project.name in scalectl.toml"))
-            }
+            Err(e) if fail::is_conflict(&e) => Err(preflight::network_taken(&self.names().network(), None)),
             other => other.map(drop).map_err(|e| fail::doing("create the project's network", &e)),
         }
     }
@@ -334,13 +338,20 @@ impl Docker {
                 files::remove_unused(self.api(), &volume.name).await?;
             }
         }
-        let network = self.names().network();
+        for network in &inventory.networks {
+            self.remove_one_network(network).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_one_network(&self, id: &str) -> Result<(), Failure> {
         let begin = std::time::Instant::now();
         loop {
-            match self.api().remove_network(&network).await {
+            match self.api().remove_network(id).await {
                 Err(e) if fail::is_missing(&e) => return Ok(()),
                 Err(_) if begin.elapsed() < IN_USE => tokio::time::sleep(POLL).await,
-                other => return other.map_err(|e| fail::doing("remove the project's network", &e)),
+                Err(e) => return Err(preflight::network_in_use(self.api(), id, &e).await),
+                Ok(()) => return Ok(()),
             }
         }
     }
@@ -370,13 +381,19 @@ impl Docker {
             ..VolumeCreateRequest::default()
         };
         let created = self.api().create_volume(request).await;
-        created.map(drop).map_err(|e| fail::doing(&format!("create volume {backing}"), &e))
+        let volume = created.map_err(|e| fail::doing(&format!("create volume {backing}"), &e))?;
+        // The engine gives away one of that name that is there, whoever's it is.
+        match volume.labels.get(labels::PROJECT) == Some(&self.identity.project.to_string()) {
+            true => Ok(()),
+            false => Err(preflight::volume_taken(&volume)),
+        }
     }
 
     async fn remove_volume(&self, backing: &Name) -> Result<(), Failure> {
         let name = self.names().volume(backing);
         match self.api().remove_volume(&name, None::<RemoveVolumeOptions>).await {
             Err(e) if fail::is_missing(&e) => Ok(()),
+            Err(e) if fail::is_conflict(&e) => Err(preflight::volume_in_use(self.api(), &name, &e).await),
             other => other.map_err(|e| fail::doing(&format!("remove volume {name}"), &e)),
         }
     }
@@ -389,14 +406,15 @@ impl Docker {
     }
 
     async fn run_job(&self, job: &Name) -> Result<(), Failure> {
-        let Some((spec, digest)) = self.specs.jobs.get(job) else { return Ok(()) };
+        let Some((spec, fingerprint)) = self.specs.jobs.get(job) else { return Ok(()) };
+        let digest = self.fingerprint(spec, fingerprint).await?.digest();
         let name = self.names().job(job);
         containers::remove(self.api(), &name, &name).await?;
         let ids = self.inventory().await?.volume_ids();
         let uses = self.specs.job_uses.get(job).into_iter().flatten().filter_map(|used| ids.get(used).cloned());
         let mut of = labels::of_role(&self.identity, Role::Job);
         of.insert(labels::JOB.to_owned(), job.to_string());
-        of.insert(labels::DIGEST.to_owned(), digest.clone());
+        of.insert(labels::DIGEST.to_owned(), digest);
         of.insert(labels::VOLUME_IDS.to_owned(), uses.collect::<Vec<_>>().join(","));
         let files = self.files(job, spec).await?;
         let placed = Placed {
@@ -413,8 +431,7 @@ impl Docker {
         if code == 0 {
             return Ok(());
         }
-        let failure = Failure::failed(format!("job {job} ended with exit code {code}"));
-        Err(readiness::with_log(self.api(), &id, failure).await)
+        Err(readiness::job_failed(self.api(), &id, job, spec, code).await)
     }
 
     async fn wait_for_end(&self, id: &str) -> Result<i64, Failure> {
@@ -423,7 +440,9 @@ impl Docker {
             Some(Ok(end)) => Ok(end.status_code),
             Some(Err(bollard::errors::Error::DockerContainerWaitError { code, .. })) => Ok(code),
             Some(Err(e)) => Err(fail::asking("how a job ended", &e)),
-            None => Err(Failure::failed("the Docker engine ended while a job ran")),
+            None => Err(Failure::failed("the Docker engine does not say how a job ended")
+                .because("it went away while the job ran")
+                .hint("once it runs again, run the same command again: it goes on from here")),
         }
     }
 
@@ -498,7 +517,14 @@ impl Docker {
             Placed { name: &name, labels: of, network: &self.names().network(), files: None, own: &[], restart: true };
         let created = containers::create(self.api(), &self.identity, &spec.container, &placed).await?;
         balancer::put(self.api(), &created, &config).await?;
-        containers::start(self.api(), &created, &id.to_string()).await
+        let started = containers::start(self.api(), &created, &id.to_string()).await;
+        match started {
+            // Somebody was faster, since the look before the first step.
+            Err(failure) => {
+                Err(preflight::port(self.api(), spec.published, id, self.is_remote()).await.err().unwrap_or(failure))
+            }
+            Ok(()) => Ok(()),
+        }
     }
 
     async fn create_config_volume(&self, id: &BalancerId) -> Result<(), Failure> {
@@ -559,29 +585,6 @@ impl Docker {
         }
         Ok(())
     }
-
-    async fn check_names(&self, plan: &Plan, inventory: &Inventory) -> Result<(), Failure> {
-        let wanted = plan.steps().iter().filter_map(|step| match &step.action {
-            Action::StartReplica { replica } => Some(self.names().replica(replica)),
-            Action::StartBalancer { balancer, .. } => Some(self.names().balancer(balancer)),
-            _ => None,
-        });
-        let ours = |name: &str| {
-            inventory.containers.iter().any(|(_, c)| c.name.as_deref().map(|n| n.trim_start_matches('/')) == Some(name))
-        };
-        let looked = wanted.filter(|name| !ours(name)).map(|name| async move {
-            let found =
-                self.api().inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>).await;
-            match found {
-                Ok(_) => Some(containers::name_taken(self.api(), &self.identity, &name).await),
-                Err(_) => None,
-            }
-        });
-        match join_all(looked).await.into_iter().flatten().next() {
-            Some(failure) => Err(failure.because("nothing was started")),
-            None => Ok(()),
-        }
-    }
 }
 
 /// What becomes of a member.
@@ -609,15 +612,18 @@ impl Engine for Docker {
     }
 
     async fn preflight(&self, plan: &Plan) -> Result<(), Failure> {
-        let inventory = self.inventory().await?;
-        self.check_names(plan, &inventory).await?;
-        if self.connection.endpoint.remote {
+        if plan.is_empty() {
             return Ok(());
         }
-        let taken = preflight::opened(plan).find(|(port, _)| !ports::is_free(*port));
-        let Some((port, balancer)) = taken else { return Ok(()) };
-        let holder = ports::holder(port).map(|holder| holder.to_string());
-        Err(preflight::port_taken(port, balancer, holder.as_deref()))
+        let inventory = self.inventory().await?;
+        let look = preflight::Look {
+            docker: self.api(),
+            identity: &self.identity,
+            specs: &self.specs,
+            inventory: &inventory,
+            remote: self.is_remote(),
+        };
+        look.at(plan).await
     }
 
     async fn perform(&self, action: &Action, note: &dyn Fn(Note)) -> Result<(), Failure> {
@@ -640,7 +646,7 @@ impl Engine for Docker {
             Action::RemoveReplica { replica } => self.remove_replica(replica).await,
             Action::StopReplica { replica } => self.stop_replica(replica).await,
             Action::ResumeReplica { replica } => {
-                containers::start(self.api(), &self.names().replica(replica), &replica.to_string()).await
+                containers::resume(self.api(), &self.names().replica(replica), &replica.to_string()).await
             }
         }
     }

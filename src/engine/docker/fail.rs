@@ -54,12 +54,25 @@ pub fn doing(what: &str, error: &Error) -> Failure {
 
 fn with_cause(failure: Failure, error: &Error) -> Failure {
     let said = words(error);
+    if is_gone(error) {
+        return failure
+            .because(format!("the engine went away, or does not answer any more: {said}"))
+            .hint("once it runs again (`scalectl doctor` looks), run the same command again: it goes on from here");
+    }
     let failure = failure.because(said.clone());
-    if said.contains("no space left on device") {
-        return failure.hint("the engine's disk is full: `docker system df` shows what is on it");
+    match said.contains("no space left on device") {
+        true => failure.hint("the engine's disk is full: `docker system df` shows what is on it"),
+        false => failure,
     }
-    match error {
-        Error::DockerResponseServerError { .. } => failure,
-        _ => failure.hint("see whether the engine runs: `scalectl doctor`; then run the same command again"),
-    }
+}
+
+/// Whether there was no answer at all, in contrast to one that is an error.
+fn is_gone(error: &Error) -> bool {
+    !matches!(
+        error,
+        Error::DockerResponseServerError { .. }
+            | Error::DockerStreamError { .. }
+            | Error::DockerContainerWaitError { .. }
+            | Error::JsonDataError { .. }
+    )
 }

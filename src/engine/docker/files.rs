@@ -13,7 +13,7 @@ use bollard::query_parameters::{
 use futures_util::StreamExt;
 
 use super::fail;
-use super::labels::{self, Names, Role};
+use super::labels::{self, Role};
 use super::spec::{Container, FILES};
 use crate::backing::FileText;
 use crate::engine::Identity;
@@ -23,7 +23,7 @@ use crate::units::Name;
 /// Only the owner reads a file.
 const MODE: u32 = 0o400;
 
-/// Makes sure that the volume with a container's files is there and complete; returns its name.
+/// Makes sure that the volume with a container's files is there and complete.
 ///
 /// # Errors
 ///
@@ -33,20 +33,18 @@ pub async fn provide(
     identity: &Identity,
     service: &Name,
     spec: &Container,
-    digest: &str,
-) -> Result<String, Failure> {
-    let names = Names(&identity.project);
-    let volume = names.files(service, digest);
+    volume: &str,
+) -> Result<(), Failure> {
     // A volume that a container has is complete: its container is made after its files.
-    if in_use(docker, &volume).await? {
-        return Ok(volume);
+    if in_use(docker, volume).await? {
+        return Ok(());
     }
     let helper = format!("{volume}-helper");
     remove_helper(docker, &helper).await?;
-    create_helper(docker, identity, service, spec, &volume, &helper).await?;
+    create_helper(docker, identity, service, spec, volume, &helper).await?;
     let put = put(docker, &helper, spec).await;
     remove_helper(docker, &helper).await?;
-    put.map(|()| volume)
+    put
 }
 
 async fn in_use(docker: &Docker, volume: &str) -> Result<bool, Failure> {
@@ -176,7 +174,8 @@ pub async fn read(docker: &Docker, container: &str, path: &str) -> Result<String
 }
 
 async fn remove_helper(docker: &Docker, helper: &str) -> Result<(), Failure> {
-    let options = RemoveContainerOptionsBuilder::new().force(true).build();
+    // With the nameless volumes that its image asks for.
+    let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
     match docker.remove_container(helper, Some(options)).await {
         Err(e) if !fail::is_missing(&e) && !fail::is_conflict(&e) => Err(fail::doing("remove a helper container", &e)),
         _ => Ok(()),

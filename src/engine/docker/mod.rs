@@ -8,12 +8,16 @@
 //! Between commands nobody of ours runs: restart policies heal, the balancer leaves out what does not answer.
 
 mod containers;
+mod ends;
 mod engine;
 mod fail;
 mod files;
+mod logs;
 mod observe;
+mod preflight;
 mod readiness;
 mod terminal;
+mod usage;
 
 pub mod balancer;
 pub mod build;
@@ -26,4 +30,5 @@ pub mod registry;
 pub mod spec;
 
 pub use engine::Docker;
+pub use logs::Logs;
 pub use observe::runs;

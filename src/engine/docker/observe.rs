@@ -18,7 +18,9 @@ use super::connect::Connection;
 use super::fail;
 use super::labels::{self, Role};
 use super::readiness::{self, Answer};
-use crate::engine::{Exited, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState};
+use crate::engine::{
+    Exited, Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
+};
 use crate::error::Failure;
 use crate::units::Name;
 
@@ -28,8 +30,8 @@ pub struct Inventory {
     pub containers: Vec<(Role, ContainerInspectResponse)>,
     /// Volumes.
     pub volumes: Vec<Volume>,
-    /// Whether the network is there.
-    pub network: bool,
+    /// The ids of the networks: one, unless two machines made it at once.
+    pub networks: Vec<String>,
 }
 
 impl Inventory {
@@ -58,7 +60,8 @@ impl Inventory {
             .chain(networks.iter().filter_map(|n| n.labels.as_ref()))
             .filter_map(labels::root);
         refuse_other_roots(identity, roots, lenient)?;
-        Ok(Self { containers: inspect(docker, containers).await?, volumes, network: !networks.is_empty() })
+        let networks = networks.into_iter().filter_map(|network| network.id).collect();
+        Ok(Self { containers: inspect(docker, containers).await?, volumes, networks })
     }
 
     /// The ids of the volumes with data, by backing service.
@@ -70,10 +73,25 @@ impl Inventory {
         .collect()
     }
 
-    /// The container of a role with a label of this value.
-    pub fn find(&self, role: Role, label: &str, value: &str) -> Option<&ContainerInspectResponse> {
-        let has = |c: &ContainerInspectResponse| labels_of(c).get(label).is_some_and(|found| found == value);
-        self.containers.iter().find(|(r, c)| *r == role && has(c)).map(|(_, c)| c)
+    /// What a container was made from. One that is not on the project's network any more runs in another environment: a
+    /// network that was removed by hand does not come back by its name.
+    fn fingerprint(&self, container: &ContainerInspectResponse) -> Fingerprint {
+        let known = labels::fingerprint(&labels_of(container));
+        let on = container.network_settings.as_ref().and_then(|n| n.networks.as_ref());
+        let on: Vec<_> = on.into_iter().flatten().filter_map(|(_, of)| of.network_id.as_deref()).collect();
+        // One that was never started knows its network by name only.
+        let away = on.iter().any(|id| !id.is_empty()) || (on.is_empty() && running(container));
+        match away && !on.iter().any(|id| self.networks.iter().any(|ours| ours == id)) {
+            true => Fingerprint { environment: "another network".to_owned(), ..known },
+            false => known,
+        }
+    }
+
+    /// Whether there is anything that no plan names: records of jobs, commands beside the stack, files.
+    fn has_remains(&self) -> bool {
+        let named = [Role::Replica, Role::Backing, Role::Balancer];
+        self.containers.iter().any(|(role, _)| !named.contains(role))
+            || self.volumes.iter().any(|volume| Role::of(&volume.labels) != Some(Role::Data))
     }
 }
 
@@ -139,7 +157,8 @@ pub fn labels_of(container: &ContainerInspectResponse) -> HashMap<String, String
 ///
 /// When the engine does not answer.
 pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Result<Observed, Failure> {
-    let mut observed = Observed { grounded: inventory.network, ..Observed::default() };
+    let mut observed =
+        Observed { grounded: !inventory.networks.is_empty(), remains: inventory.has_remains(), ..Observed::default() };
     let ids = inventory.volume_ids();
     observed.volumes = ids.keys().cloned().collect();
     let members = balancers(docker, inventory, &mut observed).await?;
@@ -148,7 +167,11 @@ pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Re
         replicas.filter_map(|(role, container)| Some((*role, labels::replica(&labels_of(container))?, container)));
     let looked = seen.map(|(role, id, container)| {
         let member = members.contains(&id);
-        async move { replica(docker, role, id, container, remote, member).await }
+        let fingerprint = inventory.fingerprint(container);
+        async move {
+            let seen = replica(docker, role, id, container, remote, member).await;
+            ObservedReplica { fingerprint, ..seen }
+        }
     });
     observed.replicas = join_all(looked).await;
     for (role, container) in &inventory.containers {
@@ -174,7 +197,7 @@ async fn balancers(
         let (Some((id, service)), Some(name)) = (labels::balancer(&of), container.id.as_deref()) else { continue };
         let port = published(container).first().map_or(0, |port| port.1.port());
         // One that does not run serves nobody: the plan starts another.
-        let fingerprint = if running(container) { labels::fingerprint(&of) } else { Default::default() };
+        let fingerprint = if running(container) { inventory.fingerprint(container) } else { Default::default() };
         let port = if port == 0 { wanted_port(container) } else { port };
         observed.balancers.push(ObservedBalancer { id, service, port, fingerprint });
         members.extend(balancer::read_members(docker, name).await?);
@@ -251,9 +274,11 @@ pub fn running(container: &ContainerInspectResponse) -> bool {
 
 fn state(container: &ContainerInspectResponse) -> ReplicaState {
     match container.state.as_ref().and_then(|s| s.status) {
-        Some(ContainerStateStatusEnum::RUNNING | ContainerStateStatusEnum::PAUSED) => ReplicaState::Running,
+        Some(ContainerStateStatusEnum::RUNNING) => ReplicaState::Running,
         Some(ContainerStateStatusEnum::RESTARTING) => ReplicaState::Restarting,
-        Some(ContainerStateStatusEnum::REMOVING) => ReplicaState::Stopping,
+        // The engine did not get to the end of its removal: it can only be removed.
+        Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD) => ReplicaState::Stopping,
+        // A paused one, too, serves nobody until it is started again.
         _ => ReplicaState::Stopped,
     }
 }

@@ -8,17 +8,20 @@ use std::time::{Duration, Instant};
 use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::exec::{StartExecOptions, StartExecResults};
-use bollard::models::{ContainerInspectResponse, ExecConfig, HealthStatusEnum};
+use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum as Status, ExecConfig, HealthStatusEnum};
 use bollard::query_parameters::{InspectContainerOptions, LogsOptionsBuilder};
 use futures_util::StreamExt;
+use nix::sys::signal::Signal;
 
-use super::fail;
+use super::ends::Ends;
 use super::labels::{self, Role};
 use super::observe::{health, labels_of, published, running};
 use super::spec::Container;
+use super::{containers, fail};
 use crate::engine::Note;
 use crate::engine::local::probe;
 use crate::error::{Exit, Failure};
+use crate::units::Name;
 
 /// How long one readiness check may take.
 const CHECK: Duration = Duration::from_secs(3);
@@ -26,7 +29,9 @@ const CHECK: Duration = Duration::from_secs(3);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 /// A program that ended by itself this often while it was waited for will not come up.
-const RESTARTS: i64 = 3;
+const ENDS: u32 = 3;
+/// After this many restarts the engine waits for seconds before the next one.
+const SLOW_RESTARTS: i64 = 5;
 /// Last lines of a log that are shown as evidence.
 const EVIDENCE_LINES: usize = 20;
 
@@ -143,18 +148,21 @@ pub async fn wait(
     note: &dyn Fn(Note),
 ) -> Result<(), Failure> {
     let begin = Instant::now();
-    let restarts_before = look(docker, id, called).await?.restart_count.unwrap_or(0);
+    let first = look(docker, id, called).await?;
+    let mut ends = Ends::watch(docker, first.id.as_deref().unwrap_or(id));
+    hurry(docker, id, called, &first).await?;
     let mut pause = FIRST_PAUSE;
     let mut told = None;
     loop {
         let container = look(docker, id, called).await?;
-        let restarts = container.restart_count.unwrap_or(0) - restarts_before;
-        if has_ended(&container) || restarts >= RESTARTS {
-            return Err(ended(docker, id, called, spec, &container, restarts).await);
+        let killed = ends.count > 0 && ends.out_of_memory;
+        if has_ended(&container) || killed || ends.count >= ENDS {
+            return Err(ended(docker, id, called, spec, &container, &ends).await);
         }
-        let answer = match running(&container) {
-            true => ask(docker, id, &container, remote).await,
-            false => Answer::NotYet(Some("it is being restarted".to_owned())),
+        let answer = match container.state.as_ref().and_then(|s| s.status) {
+            Some(Status::PAUSED) => Answer::NotYet(Some("it is paused".to_owned())),
+            _ if running(&container) => ask(docker, id, &container, remote).await,
+            _ => Answer::NotYet(Some("it is being restarted".to_owned())),
         };
         let Answer::NotYet(reason) = answer else { return Ok(()) };
         if reason.is_some() && reason != told {
@@ -164,9 +172,23 @@ pub async fn wait(
         if begin.elapsed() >= patience {
             return Err(not_ready(docker, id, called, told, patience).await);
         }
-        tokio::time::sleep(pause).await;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = ends.next() => {}
+        }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+}
+
+/// Starts a container now that the engine would start again only after a long pause: what made its program end may be
+/// mended since.
+async fn hurry(docker: &Docker, id: &str, called: &str, container: &ContainerInspectResponse) -> Result<(), Failure> {
+    let status = container.state.as_ref().and_then(|s| s.status);
+    if status != Some(Status::RESTARTING) || container.restart_count.unwrap_or(0) < SLOW_RESTARTS {
+        return Ok(());
+    }
+    containers::stop(docker, id, called, Duration::ZERO).await?;
+    containers::start(docker, id, called).await
 }
 
 async fn look(docker: &Docker, id: &str, called: &str) -> Result<ContainerInspectResponse, Failure> {
@@ -179,7 +201,6 @@ async fn look(docker: &Docker, id: &str, called: &str) -> Result<ContainerInspec
 
 /// Whether a container's program ended and is not started again.
 fn has_ended(container: &ContainerInspectResponse) -> bool {
-    use bollard::models::ContainerStateStatusEnum as Status;
     matches!(container.state.as_ref().and_then(|s| s.status), Some(Status::EXITED | Status::DEAD))
 }
 
@@ -189,36 +210,61 @@ async fn ended(
     called: &str,
     spec: &Container,
     container: &ContainerInspectResponse,
-    restarts: i64,
+    ends: &Ends<'_>,
 ) -> Failure {
     let state = container.state.clone().unwrap_or_default();
-    let code = state.exit_code.unwrap_or(-1);
-    let times = if restarts > 1 { format!(", {restarts} times") } else { String::new() };
-    let mut failure = match state.oom_killed {
-        Some(true) => Failure::failed(format!("{called} was killed: it needs more memory than its limit{times}")),
-        _ => Failure::failed(format!("{called} ended by itself with exit code {code}{times}")),
-    };
-    if state.oom_killed == Some(true) {
-        let limit = spec.resources.as_ref().and_then(|r| r.memory);
-        failure = failure.because(match limit {
-            Some(limit) => format!("its memory limit is {limit} (resources.memory)"),
-            None => "the machine, or the engine, has no memory left".to_owned(),
-        });
-    }
+    let out_of_memory = ends.out_of_memory || state.oom_killed == Some(true);
+    let code = ends.code.or(state.exit_code).unwrap_or(-1);
+    let mut failure = if out_of_memory { memory(called, spec) } else { crash(called, code, ends.count) };
     if let Some(error) = state.error.filter(|error| !error.is_empty()) {
         failure = failure.because(error);
     }
-    if code == 137 && state.oom_killed != Some(true) {
-        failure = failure.because("exit code 137: it was killed from outside (SIGKILL)");
-    }
     with_log(docker, id, failure).await
+}
+
+/// The failure of a program that ends by itself.
+fn crash(called: &str, code: i64, times: u32) -> Failure {
+    let times = if times > 1 { format!(" ({times} times)") } else { String::new() };
+    let what = format!("{called} does not start: it ended with exit code {code}{times}");
+    let failure = Failure::new(Exit::Unhealthy, what).hint("mend what its log says, then run the same command again");
+    let signal = i32::try_from(code - 128).ok().and_then(|number| Signal::try_from(number).ok());
+    match signal {
+        Some(signal) => failure.because(format!("exit code {code} stands for {signal}")),
+        None => failure,
+    }
+}
+
+/// The failure of a program that the kernel killed.
+fn memory(called: &str, spec: &Container) -> Failure {
+    let failure = Failure::new(Exit::Unhealthy, format!("{called} was killed: it needs more memory than it may have"));
+    match spec.resources.as_ref().and_then(|r| r.memory) {
+        Some(limit) => failure
+            .because(format!("its limit is {limit} (resources.memory)"))
+            .hint("raise resources.memory in scalectl.toml, then run the same command again"),
+        None => failure
+            .because("it has no limit of its own: the machine, or the engine, has no memory left")
+            .hint("free memory, then run the same command again"),
+    }
 }
 
 async fn not_ready(docker: &Docker, id: &str, called: &str, reason: Option<String>, patience: Duration) -> Failure {
     let waited = crate::units::TimeSpan(patience);
     let failure = Failure::new(Exit::Unhealthy, format!("{called} runs, but was not ready within {waited}"))
-        .because(reason.unwrap_or_else(|| "it was never asked".to_owned()));
+        .because(reason.unwrap_or_else(|| "it was never asked".to_owned()))
+        .hint("if it only needs longer: `--timeout`");
     with_log(docker, id, failure).await
+}
+
+/// The failure of a job, with its cause and the last lines of its log.
+pub async fn job_failed(docker: &Docker, id: &str, job: &Name, spec: &Container, code: i64) -> Failure {
+    let state = look(docker, id, "the job").await.ok().and_then(|container| container.state).unwrap_or_default();
+    let mut failure = Failure::failed(format!("job {job} failed: it ended with exit code {code}"));
+    if state.oom_killed == Some(true) {
+        let limit = spec.resources.as_ref().and_then(|r| r.memory);
+        let limit = limit.map(|limit| format!(": {limit} (resources.memory)")).unwrap_or_default();
+        failure = failure.because(format!("it was killed: it needs more memory than it may have{limit}"));
+    }
+    with_log(docker, id, failure.hint("mend what its log says, then run the same command again")).await
 }
 
 /// Adds the last lines of a container's log as evidence.

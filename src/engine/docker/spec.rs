@@ -147,8 +147,8 @@ pub struct Specs {
     pub services: BTreeMap<Name, (Container, Fingerprint)>,
     /// A container and its fingerprint per backing service.
     pub backing: BTreeMap<Name, (Container, Fingerprint)>,
-    /// A container and its digest per job.
-    pub jobs: BTreeMap<Name, (Container, String)>,
+    /// A container and its fingerprint per job.
+    pub jobs: BTreeMap<Name, (Container, Fingerprint)>,
     /// The backing services that a job's service uses: they must be ready, and their data is what it works on.
     pub job_uses: BTreeMap<Name, Vec<Name>>,
     /// Backing services with data: the folder that it is in, and the image that writes it.
@@ -266,7 +266,7 @@ impl Specs {
             ..service.clone()
         };
         let fingerprint = Fingerprint { spec: hash(&json!([fingerprint.spec, job.command])), ..fingerprint.clone() };
-        self.jobs.insert(name.clone(), (container, fingerprint.digest()));
+        self.jobs.insert(name.clone(), (container, fingerprint));
         let uses = input.stack.services.get(&job.service).map(|s| s.uses.as_slice()).unwrap_or_default();
         let uses = uses.iter().filter(|used| self.backing.contains_key(*used)).cloned().collect();
         self.job_uses.insert(name.clone(), uses);
