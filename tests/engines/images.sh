@@ -43,6 +43,22 @@ image_key() {
 # made NAME KEY
 made() { [ "$(docker image inspect --format "{{index .Config.Labels \"$label\"}}" "$1" 2>/dev/null)" = "$2" ]; }
 
+# Every version has a name of its own as well, so that checkouts that share the engine and differ need not build in turns.
+version_of() { echo "scalectl-tests/$1:$2"; }
+
+# keep FOLDER NAME KEY: beside the two versions before it.
+keep() {
+    local old
+    docker tag "$2" "$(version_of "$1" "$3")"
+    # Docker lists the newest first. One that a container uses stays.
+    for old in $(docker image ls --format '{{.Repository}}:{{.Tag}}' "scalectl-tests/$1" | tail -n +4); do
+        docker image rm "$old" >/dev/null 2>&1 || true
+    done
+}
+
+# there_is FOLDER NAME KEY: that version has the name, or gets it.
+there_is() { made "$2" "$3" || docker tag "$(version_of "$1" "$3")" "$2" 2>/dev/null; }
+
 # unpack_base FOLDER
 unpack_base() {
     [ -e "$1.complete" ] && return
@@ -81,6 +97,7 @@ make_image() {
         >"$log" 2>&1 || fail_with "$log" "building $name failed"
     tests/images/check "$1" "$(cat "$id")" >"$log" 2>&1 || fail_with "$log" "$name does not do what it should"
     docker tag "$(cat "$id")" "$name"
+    keep "$1" "$name" "$2"
     say "$name: built and checked in $((SECONDS - start)) s"
 }
 
@@ -98,8 +115,11 @@ make_images() {
     for folder in "${folders[@]}"; do
         if [ "$whose" = foreign ] && present_or_pulled "${names[$folder]}"; then continue; fi
         key=$(image_key "$folder")
-        if made "${names[$folder]}" "$key"; then continue; fi
-        made $base "$base_key_now" || make_base "$base_key_now"
+        if there_is "$folder" "${names[$folder]}" "$key"; then continue; fi
+        if ! there_is base $base "$base_key_now"; then
+            make_base "$base_key_now"
+            keep base $base "$base_key_now"
+        fi
         make_image "$folder" "$key"
         any=true
     done
