@@ -70,7 +70,9 @@ impl ClientConfig {
                     .hint("correct it, or move it away and run `docker login` again")
             }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(Failure::failed(format!("cannot read {}", path.display())).because(error.to_string())),
+            Err(error) => Err(Failure::failed(format!("cannot read {}", path.display()))
+                .because(error.to_string())
+                .hint("it may name the engine to use: make it readable, or set DOCKER_CONFIG to another folder")),
         }
     }
 }

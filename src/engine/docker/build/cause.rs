@@ -6,7 +6,7 @@ use super::super::pull;
 use super::super::reference::Reference;
 use super::BuildSpec;
 use super::dockerfile::{Dockerfile, Instruction};
-use super::log::{Step, short};
+use super::log::{Place, Step, short};
 use crate::error::Failure;
 
 /// The exit code of a command that was killed with SIGKILL.
@@ -20,7 +20,7 @@ pub fn of(spec: &BuildSpec, dockerfile: &Dockerfile, step: Option<&Step>, said: 
     let said_of_step = step.and_then(|step| step.error.as_deref()).unwrap_or(said);
     let instruction = step.and_then(|step| instruction(dockerfile, step));
     let place = instruction.map(|instruction| format!("{}:{}", spec.dockerfile.display(), instruction.line));
-    if let Some(base) = step.and_then(|step| missing_base(spec, dockerfile, step, said)) {
+    if let Some(base) = step.and_then(|step| missing_base(spec, dockerfile, step, instruction, said)) {
         let failure = pull::refused(&base, &Reference::of(&base), false, said_of_step);
         let failure = place.into_iter().fold(failure, Failure::because);
         return failure.because(format!("the build of {} needs it", spec.tag));
@@ -77,30 +77,37 @@ fn named(stages: Vec<String>) -> String {
     if stages.is_empty() { "none".to_owned() } else { stages.join(", ") }
 }
 
-/// The instruction of a step: by its number, or where the builder does not count all instructions, by its text.
 fn instruction<'a>(dockerfile: &'a Dockerfile, step: &Step) -> Option<&'a Instruction> {
-    match step.number {
-        Some(number) => dockerfile.step(number),
-        None => dockerfile.find(&step.instruction),
+    match &step.place {
+        Place::Nowhere => None,
+        Place::Instruction(number) => dockerfile.instruction(*number),
+        Place::OfStage { stage, number, total } => dockerfile.of_stage(stage.as_deref(), *number, *total),
     }
 }
 
 /// The image from elsewhere for want of which a step failed.
-fn missing_base(spec: &BuildSpec, dockerfile: &Dockerfile, step: &Step, said: &str) -> Option<String> {
-    let fetches = step.instruction.starts_with("FROM ")
-        || step.instruction.starts_with("COPY --from=")
-        || step.instruction.starts_with("[internal] load metadata for ");
-    if !fetches || is_full(said) {
+fn missing_base(
+    spec: &BuildSpec,
+    dockerfile: &Dockerfile,
+    step: &Step,
+    instruction: Option<&Instruction>,
+    said: &str,
+) -> Option<String> {
+    if is_full(said) {
         return None;
     }
-    let images = dockerfile.bases(&spec.args, None);
+    if let Some(from) = instruction.filter(|instruction| instruction.keyword == "FROM") {
+        return dockerfile.base(from.line, &spec.args);
+    }
+    if !step.instruction.starts_with("COPY --from=") && !step.instruction.starts_with("[internal] load metadata for ") {
+        return None;
+    }
+    let images = dockerfile.bases(&spec.args, spec.target.as_deref());
     let named = |image: &&String| {
         let full = Reference::of(image).to_string();
-        step.instruction.contains(image.as_str()) || step.instruction.contains(&full) || said.contains(&full)
+        step.instruction.contains(image.as_str()) || step.instruction.contains(&full)
     };
-    let found = images.iter().filter(named).max_by_key(|image| image.len());
-    let first = || step.instruction.strip_prefix("FROM ").and_then(|rest| rest.split_whitespace().next());
-    found.cloned().or_else(|| first().map(str::to_owned))
+    images.iter().filter(named).max_by_key(|image| image.len()).cloned()
 }
 
 fn is_full(text: &str) -> bool {
@@ -123,12 +130,6 @@ mod tests {
         BuildSpec { dockerfile: "Dockerfile".into(), tag: "shop:1".into(), ..BuildSpec::default() }
     }
 
-    fn step(title: &str, instruction: &str, number: Option<usize>) -> Step {
-        let mut step = Step::default();
-        (step.title, step.instruction, step.number) = (title.into(), instruction.into(), number);
-        step
-    }
-
     fn cause(text: &str, step: Option<&Step>, said: &str) -> Failure {
         of(&spec(), &Dockerfile::parse(text), step, said)
     }
@@ -137,12 +138,13 @@ mod tests {
 
     #[test]
     fn a_failed_step_has_its_line_its_code_and_its_output() {
-        let mut failing = step("step 3/3", "RUN pip install   nothing", Some(3));
+        let mut failing = Step::new("step 3/3", "RUN pip install   nothing", Place::Instruction(3));
         failing.output.push_back("no such package".into());
         let failure = cause(TEXT, Some(&failing), "The command '/bin/sh -c x' returned a non-zero code: 2");
         assert_eq!(failure.what(), "step 3/3 of the build of shop:1 failed: RUN pip install   nothing");
         assert_eq!(failure.evidence(), ["Dockerfile:4", "exit code 2", "no such package"]);
-        let buildkit = step("step 2/2", "RUN pip install   nothing", None);
+        let place = Place::OfStage { stage: None, number: 2, total: 2 };
+        let buildkit = Step::new("step 2/2", "RUN pip install   nothing", place);
         let failure = cause(TEXT, Some(&buildkit), "process \"x\" did not complete successfully: exit code: 137");
         assert_eq!(failure.evidence(), ["Dockerfile:4", "exit code 137"]);
         assert!(failure.hints()[0].contains("memory"));
@@ -150,19 +152,19 @@ mod tests {
 
     #[test]
     fn a_base_that_is_missing_is_named() {
-        let classic = step("step 2/3", "FROM python:$V", Some(2));
+        let classic = Step::new("step 2/3", "FROM python:$V", Place::Instruction(2));
         let said = "manifest for python:3 not found: manifest unknown";
         let failure = cause(TEXT, Some(&classic), said);
         assert!(failure.what().contains("no library/python with tag 3"), "{failure}");
         assert_eq!(failure.evidence(), [said, "Dockerfile:2", "the build of shop:1 needs it"]);
-        let buildkit = step("", "[internal] load metadata for docker.io/library/python:3", None);
+        let buildkit = Step::new("", "[internal] load metadata for docker.io/library/python:3", Place::Nowhere);
         let failure = cause(TEXT, Some(&buildkit), "docker.io/library/python:3: not found");
         assert!(failure.what().starts_with("there is no image python:3"), "{failure}");
     }
 
     #[test]
     fn a_full_disk_is_seen_in_the_output_too() {
-        let mut failing = step("step 3/3", "RUN fill", Some(3));
+        let mut failing = Step::new("step 3/3", "RUN fill", Place::Instruction(3));
         failing.output.push_back("cp: error writing 'x': No space left on device".into());
         let failure = cause(TEXT, Some(&failing), "returned a non-zero code: 1");
         assert_eq!(failure.what(), "cannot build shop:1: the engine's disk is full");

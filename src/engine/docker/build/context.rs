@@ -85,6 +85,8 @@ fn header(kind: EntryType, mode: u32, size: u64) -> Header {
     header.set_mode(mode);
     header.set_size(size);
     header.set_mtime(TIME);
+    header.set_uid(0);
+    header.set_gid(0);
     header
 }
 

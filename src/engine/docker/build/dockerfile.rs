@@ -25,6 +25,7 @@ pub struct Instruction {
 /// From a `FROM` to the next.
 #[derive(Debug)]
 struct Stage<'a> {
+    from: &'a Instruction,
     name: Option<String>,
     /// An image, or an earlier stage; variables are replaced.
     base: String,
@@ -59,18 +60,29 @@ impl Dockerfile {
         Self { instructions }
     }
 
-    /// The instruction that is step `number`, counted from 1: both builders that count all instructions count them in
-    /// the order in which they stand.
-    pub fn step(&self, number: usize) -> Option<&Instruction> {
+    /// The instruction `number` of all, counted from 1.
+    pub fn instruction(&self, number: usize) -> Option<&Instruction> {
         self.instructions.get(number.checked_sub(1)?)
     }
 
-    /// The only instruction with this text; spaces do not count.
-    pub fn find(&self, text: &str) -> Option<&Instruction> {
-        let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let wanted = plain(text);
-        let mut found = self.instructions.iter().filter(|i| plain(&format!("{} {}", i.keyword, i.rest)) == wanted);
-        found.next().filter(|_| found.next().is_none())
+    /// The instruction `number` of the `total` of a stage that change files, as BuildKit counts them from 1: `FROM` is
+    /// one, but where it names another stage. Nothing if the stage has not so many.
+    pub fn of_stage(&self, stage: Option<&str>, number: usize, total: usize) -> Option<&Instruction> {
+        let stages = self.split(&BTreeMap::new());
+        let at = match stage {
+            Some(stage) => index(&stages, stage.strip_prefix("stage-").unwrap_or(stage))?,
+            None => stages.len().checked_sub(1)?,
+        };
+        let stage = stages.get(at)?;
+        let from = Some(stage.from).filter(|_| index(&stages[..at], &stage.base).is_none() && stage.base != "scratch");
+        let changes = |i: &&Instruction| ["ADD", "COPY", "RUN", "WORKDIR"].contains(&i.keyword.as_str());
+        let counted: Vec<_> = from.into_iter().chain(stage.instructions.iter().filter(changes)).collect();
+        if counted.len() == total { counted.get(number.checked_sub(1)?).copied() } else { None }
+    }
+
+    /// What the `FROM` of this line names, the variables replaced.
+    pub fn base(&self, line: usize, args: &BTreeMap<String, String>) -> Option<String> {
+        self.split(args).into_iter().find(|stage| stage.from.line == line).map(|stage| stage.base)
     }
 
     /// The names of its stages.
@@ -115,6 +127,7 @@ impl Dockerfile {
                     let words: Vec<_> = instruction.rest.split_whitespace().filter(|w| !w.starts_with("--")).collect();
                     let name = words.iter().position(|word| word.eq_ignore_ascii_case("as")).map(|at| at + 1);
                     stages.push(Stage {
+                        from: instruction,
                         name: name.and_then(|at| words.get(at)).map(|name| name.to_lowercase()),
                         base: expand(words.first().unwrap_or(&""), &variables),
                         instructions: &after[..length],
@@ -274,18 +287,29 @@ RUN --mount=type=bind,from=tools:2,target=/t true
         let text =
             "# escape=\\\n\nFROM a\nRUN one \\\n  # why\n\n  && two\nrun <<-EOF three\nFROM nothing\n\tEOF\nCMD x\n";
         let file = Dockerfile::parse(text);
-        let step = |n| file.step(n).map(|i| (i.line, i.keyword.as_str(), i.rest.as_str()));
+        let step = |n| file.instruction(n).map(|i| (i.line, i.keyword.as_str(), i.rest.as_str()));
         assert_eq!(step(2), Some((4, "RUN", "one && two")));
         assert_eq!(step(3), Some((8, "RUN", "<<-EOF three")));
         assert_eq!(step(4), Some((11, "CMD", "x")));
         assert_eq!((step(0), step(5)), (None, None));
-        assert_eq!(file.find("RUN one   && two").map(|i| i.line), Some(4));
-        assert_eq!(file.find("RUN two"), None);
+    }
+
+    #[test]
+    fn steps_of_a_stage_are_those_that_change_files() {
+        let file =
+            Dockerfile::parse("FROM a\nARG X\nRUN 1\nFROM scratch AS b\nCOPY x /\nFROM b\nENV A=1\nWORKDIR /\nRUN 2\n");
+        let line = |stage, number, total| file.of_stage(stage, number, total).map(|i| i.line);
+        assert_eq!(line(Some("stage-0"), 1, 2), Some(1));
+        assert_eq!(line(Some("stage-0"), 2, 2), Some(3));
+        assert_eq!(line(Some("b"), 1, 1), Some(5));
+        assert_eq!(line(Some("stage-2"), 2, 2), Some(9));
+        assert_eq!(line(None, 1, 2), Some(8));
+        assert_eq!((line(Some("b"), 1, 2), line(Some("c"), 1, 1), line(Some("b"), 2, 1)), (None, None, None));
     }
 
     #[test]
     fn a_backtick_may_continue_a_line() {
         let file = Dockerfile::parse("# escape=`\nFROM a\nRUN dir c:\\ `\n  && x\n");
-        assert_eq!(file.step(2).unwrap().rest, "dir c:\\ && x");
+        assert_eq!(file.instruction(2).unwrap().rest, "dir c:\\ && x");
     }
 }

@@ -31,14 +31,34 @@ pub struct Step {
     pub title: String,
     /// The instruction, as the builder prints it.
     pub instruction: String,
-    /// Its place among all instructions, counted from 1, where the builder counts them so.
-    pub number: Option<usize>,
+    /// Where the Dockerfile has it, as far as the builder says.
+    pub place: Place,
     /// Its last lines of output.
     pub output: VecDeque<String>,
     /// What follows the last line break of its output.
     unfinished: String,
     /// Why it failed, where the builder says it of the step.
     pub error: Option<String>,
+}
+
+/// Where the Dockerfile has a step. All numbers are counted from 1.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// It belongs to no instruction.
+    #[default]
+    Nowhere,
+    /// Among all instructions: how the classic builder and Podman count.
+    Instruction(usize),
+    /// Among those of its stage that change files, `FROM` included: how BuildKit counts. A stage that is the only one
+    /// is not named.
+    OfStage {
+        /// Its name, or `stage-` and its number from 0.
+        stage: Option<String>,
+        /// Which one.
+        number: usize,
+        /// Of how many.
+        total: usize,
+    },
 }
 
 impl Log {
@@ -50,7 +70,7 @@ impl Log {
         let mut line = None;
         if let Some(text) = &info.stream {
             self.classic(text);
-            line = self.steps.last().map(Step::progress);
+            line = self.steps.last().and_then(Step::progress);
         }
         match info.aux {
             Some(BuildInfoAux::BuildKit(status)) => line = self.buildkit(status),
@@ -115,11 +135,16 @@ impl Log {
                 current = Some(*at);
             }
         }
-        self.steps.get(current?).filter(|step| !step.title.is_empty()).map(Step::progress)
+        self.steps.get(current?)?.progress()
     }
 }
 
 impl Step {
+    /// A step that has said nothing yet.
+    pub fn new(title: impl Into<String>, instruction: impl Into<String>, place: Place) -> Self {
+        Self { title: title.into(), instruction: instruction.into(), place, ..Self::default() }
+    }
+
     fn say(&mut self, text: &str) {
         self.unfinished.push_str(text);
         while let Some((line, rest)) = self.unfinished.split_once('\n') {
@@ -147,12 +172,13 @@ impl Step {
         self.output.push_back(line.to_owned());
     }
 
-    fn progress(&self) -> String {
+    /// Nothing for what belongs to no instruction.
+    fn progress(&self) -> Option<String> {
         let begin = format!("{}: {}", self.title, short(&self.instruction));
-        match self.output.back() {
+        (!self.title.is_empty()).then(|| match self.output.back() {
             Some(line) => format!("{begin} · {}", line.trim()),
             None => begin,
-        }
+        })
     }
 }
 
@@ -161,12 +187,8 @@ fn announced(line: &str) -> Option<Step> {
     let rest = line.strip_prefix("Step ").or_else(|| line.strip_prefix("STEP "))?;
     let (count, instruction) = rest.split_once(':')?;
     let (number, _) = count.trim().split_once('/')?;
-    Some(Step {
-        title: format!("step {}", count.trim()),
-        instruction: instruction.trim().to_owned(),
-        number: Some(number.parse().ok()?),
-        ..Step::default()
-    })
+    let place = Place::Instruction(number.parse().ok()?);
+    Some(Step::new(format!("step {}", count.trim()), instruction.trim(), place))
 }
 
 /// What the classic builder says of itself between the output of the commands.
@@ -177,14 +199,25 @@ fn is_chatter(line: &str) -> bool {
 /// `[stage 2/5] RUN make`; the name of the stage is missing where there is only one.
 fn of_vertex(vertex: &Vertex) -> Step {
     let named = vertex.name.strip_prefix('[').and_then(|name| name.split_once("] "));
-    let Some((place, instruction)) = named.filter(|(place, _)| *place != "internal") else {
-        return Step { instruction: vertex.name.clone(), ..Step::default() };
+    let counted = named.and_then(|(counted, instruction)| Some((in_stage(counted.trim())?, instruction)));
+    let Some(((stage, number, total), instruction)) = counted else {
+        return Step::new("", &vertex.name, Place::Nowhere);
     };
-    let title = match place.trim().rsplit_once(' ') {
-        Some((stage, count)) => format!("step {count} of {}", stage.trim()),
-        None => format!("step {place}"),
+    let title = match &stage {
+        Some(stage) => format!("step {number}/{total} of {stage}"),
+        None => format!("step {number}/{total}"),
     };
-    Step { title, instruction: instruction.to_owned(), ..Step::default() }
+    Step::new(title, instruction, Place::OfStage { stage, number, total })
+}
+
+/// `stage 2/5`, `2/5`; nothing for `internal` and the like.
+fn in_stage(counted: &str) -> Option<(Option<String>, usize, usize)> {
+    let (stage, count) = match counted.rsplit_once(' ') {
+        Some((stage, count)) => (Some(stage.trim().to_owned()), count),
+        None => (None, counted),
+    };
+    let (number, total) = count.split_once('/')?;
+    Some((stage, number.parse().ok()?, total.parse().ok()?))
 }
 
 /// The beginning of a long instruction.
@@ -214,7 +247,7 @@ mod tests {
         assert_eq!(log.take(stream("e 1\u{1b}[0m\n")).as_deref(), Some("step 2/2: RUN make · line 1"));
         log.take(stream("no line break"));
         let failed = log.failed().unwrap();
-        assert_eq!((failed.number, failed.title.as_str()), (Some(2), "step 2/2"));
+        assert_eq!((&failed.place, failed.title.as_str()), (&Place::Instruction(2), "step 2/2"));
         assert_eq!(failed.output, ["line 1", "no line break"]);
     }
 
@@ -250,7 +283,11 @@ mod tests {
         assert_eq!(said.as_deref(), Some("step 2/3 of tools: RUN a · from a"));
         let ended = vec![vertex("b", "", "context canceled"), vertex("a", "", "exit code: 3")];
         log.take(status(ended, &[]));
+        let said = BuildInfo { stream: Some("Successfully tagged x\n".into()), ..BuildInfo::default() };
+        log.take(status(vec![vertex("e", "exporting to image", "")], &[]));
+        assert_eq!(log.take(said), None);
         let failed = log.failed().unwrap();
+        assert_eq!(failed.place, Place::OfStage { stage: Some("tools".into()), number: 2, total: 3 });
         assert_eq!((failed.instruction.as_str(), failed.error.as_deref()), ("RUN a", Some("exit code: 3")));
     }
 }
