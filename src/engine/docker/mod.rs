@@ -11,6 +11,7 @@ mod containers;
 mod engine;
 mod fail;
 mod files;
+mod images;
 mod logs;
 mod observe;
 mod readiness;
