@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use super::interrupt::Interrupt;
-use super::session::{Chosen, Session, block_on, carry_out};
+use super::session::{Chosen, Runtime, Session, block_on, carry_out};
 use super::{Global, bench, status};
 use crate::bench as load;
 use crate::engine::{Action, BalancerId, Desired, Engine, EngineKind, Intent, Options, Plan, diff};
@@ -98,15 +98,16 @@ impl Args {
         };
         let mut times = Times { render: timed(|| self.render(name, folder, interrupted))?.1, ..Times::default() };
         global.say(&format!("rendered template {} in {} ms", self.template, times.render.as_millis()));
-        let session = open(global)?;
+        let runtime = Runtime::new()?;
+        let session = open(&runtime, global)?;
         go_on()?;
-        times.environment = timed(|| block_on(prepare(&session)))?.1;
+        times.environment = timed(|| runtime.block_on(prepare(&session)))?.1;
         drop(session);
         go_on()?;
-        let (session, took) = timed(|| bring_up(global, folder, interrupted))?;
+        let (session, took) = timed(|| bring_up(&runtime, global, folder, interrupted))?;
         times.up = took;
         go_on()?;
-        times.seed = timed(|| block_on(seed(&session)))?.1;
+        times.seed = timed(|| runtime.block_on(seed(&session)))?.1;
         go_on()?;
         let (exit, took) = timed(|| self.bench(&session))?;
         times.bench = took;
@@ -195,8 +196,8 @@ fn choose_port(file: &Path) -> Result<()> {
     Ok(())
 }
 
-fn open(global: &Global) -> Result<Session<'_>> {
-    block_on(async { Ok(Session::open(global, Options::default()).await?) })
+fn open<'g>(runtime: &Runtime, global: &'g Global) -> Result<Session<'g>> {
+    runtime.block_on(async { Ok(Session::open(global, Options::default()).await?) })
 }
 
 /// Environments and volumes, before the clock of `up` starts: a download says nothing about the engine.
@@ -206,14 +207,14 @@ async fn prepare(session: &Session<'_>) -> Result<()> {
 
 /// Brings the stack up on a port that is free now. Whoever is quicker to open it, such as another demo, has it; then
 /// another one is tried.
-fn bring_up<'g>(global: &'g Global, folder: &Path, interrupted: &AtomicBool) -> Result<Session<'g>> {
+fn bring_up<'g>(runtime: &Runtime, global: &'g Global, folder: &Path, interrupted: &AtomicBool) -> Result<Session<'g>> {
     let mut attempt = 1;
     loop {
         choose_port(&folder.join(crate::stack::FILE_NAME))?;
-        let session = open(global)?;
-        let Err(error) = block_on(up(&session)) else { return Ok(session) };
+        let session = open(runtime, global)?;
+        let Err(error) = runtime.block_on(up(&session)) else { return Ok(session) };
         let is_last = attempt == PORT_ATTEMPTS || interrupted.load(Ordering::Relaxed);
-        if is_last || !block_on(lost_port(&session))? {
+        if is_last || !runtime.block_on(lost_port(&session))? {
             return Err(error);
         }
         session.say("somebody else opened the port meanwhile; taking another one");
@@ -253,7 +254,11 @@ fn clean_up(global: &Global, project: Name, folder: &Path) -> Result<()> {
         let engine = Chosen::find(global.engine, &identity).await?.bare(identity.clone())?;
         let lock = super::session::lock(global, &engine).await?;
         let observed = engine.observe().await?;
-        let plan = diff(&Desired::nothing(identity, engine.ground()), &observed, &Intent::Down { volumes: true });
+        let plan = diff(
+            &Desired::nothing(identity, engine.ground()),
+            &observed,
+            &Intent::Down { volumes: true, images: true },
+        );
         let quiet = Global { quiet: true, ..global.clone() };
         carry_out(&quiet, &engine, &plan).await?;
         lock.remove();

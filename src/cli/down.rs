@@ -13,6 +13,9 @@ pub struct Args {
     /// Remove the data too: volumes and logs
     #[arg(long)]
     volumes: bool,
+    /// Remove the images that were built for the project too
+    #[arg(long)]
+    images: bool,
     /// Print the plan and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -32,7 +35,7 @@ impl Args {
             let lock = lock(global, &engine).await?;
             let observed = engine.observe().await?;
             let nothing = Desired::nothing(identity, engine.ground());
-            let plan = diff(&nothing, &observed, &Intent::Down { volumes: self.volumes });
+            let plan = diff(&nothing, &observed, &Intent::Down { volumes: self.volumes, images: self.images });
             if self.dry_run {
                 return up::print_plan(global, &plan);
             }

@@ -12,6 +12,7 @@ use crate::stack::{self, Source, Stack};
 use crate::units::Name;
 
 mod bench;
+mod build;
 mod check;
 mod completions;
 mod config;
@@ -24,6 +25,7 @@ mod interrupt;
 mod logs;
 mod man;
 mod new;
+mod pull;
 mod report;
 mod restart;
 mod run;
@@ -37,6 +39,7 @@ mod stop;
 mod supervise;
 mod up;
 mod url;
+mod watch;
 
 /// From an empty folder to a service that provably scales.
 #[derive(Debug, Parser)]
@@ -136,6 +139,10 @@ enum Verb {
     Up(up::Args),
     /// Stop and remove what `up` made; volumes stay
     Down(down::Args),
+    /// Build the images of services, and start nothing
+    Build(build::Args),
+    /// Pull the images that services and backing services need, and start nothing
+    Pull(pull::Args),
     /// Show services, replicas and their health
     #[command(visible_alias = "ps")]
     Status(status::Args),
@@ -206,6 +213,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Verb::Schema(args) => args.run(global),
         Verb::Up(args) => args.run(global),
         Verb::Down(args) => args.run(global),
+        Verb::Build(args) => args.run(global),
+        Verb::Pull(args) => args.run(global),
         Verb::Status(args) => args.run(global),
         Verb::Logs(args) => args.run(global),
         Verb::Scale(args) => args.run(global),

@@ -11,7 +11,7 @@ use crate::units::{Name, TimeSpan};
 /// Arguments of `scalectl restart`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services; all unless given
+    /// Only these services and backing services; all services unless given
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
     /// Print the plan and change nothing
@@ -31,7 +31,7 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
             let session = Session::open_to_change(global, Options::within(self.timeout.0), self.dry_run).await?;
-            session::require_services(&session, &self.services)?;
+            session::require_running(&session, &self.services)?;
             let restart = match self.services.is_empty() {
                 true => session.stack.services.keys().cloned().collect(),
                 false => self.services.clone(),

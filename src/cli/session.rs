@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::Global;
+use crate::backing;
 use crate::engine::docker::{self, Docker, connect};
 use crate::engine::local::{Local, Places};
 use crate::engine::{
@@ -31,18 +32,20 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 ///
 /// The future's, or that there is no runtime to be had.
 pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    block_on_to_the_end(async {
-        tokio::pin!(future);
-        tokio::select! {
-            result = &mut future => return result,
-            () = interrupted() => {}
-        }
-        // Whoever waits for the same signal has more to say of it; whoever does not is cut off.
-        match tokio::time::timeout(LAST_WORDS, future).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::interrupted("interrupted").into()),
-        }
-    })
+    Runtime::new()?.block_on(future)
+}
+
+async fn until_interrupted<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    tokio::pin!(future);
+    tokio::select! {
+        result = &mut future => return result,
+        () = interrupted() => {}
+    }
+    // Whoever waits for the same signal has more to say of it; whoever does not is cut off.
+    match tokio::time::timeout(LAST_WORDS, future).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::interrupted("interrupted").into()),
+    }
 }
 
 /// As [`block_on`], for what decides itself what Ctrl-C means.
@@ -51,11 +54,46 @@ pub fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
 ///
 /// As [`block_on`].
 pub fn block_on_to_the_end<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
-    let result = runtime.block_on(future);
-    // A build that was interrupted may still hold a thread; the process ends without it.
-    runtime.shutdown_background();
-    result
+    Runtime::new()?.block_on_to_the_end(future)
+}
+
+/// What futures run on. The connection of a [`Session`] lives on the one that it was opened on.
+pub struct Runtime(Option<tokio::runtime::Runtime>);
+
+impl Runtime {
+    /// A runtime on this thread.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses it.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Some(tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?)))
+    }
+
+    /// As the function of this name.
+    ///
+    /// # Errors
+    ///
+    /// As the function of this name.
+    pub fn block_on<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        self.block_on_to_the_end(until_interrupted(future))
+    }
+
+    fn block_on_to_the_end<T>(&self, future: impl Future<Output = Result<T>>) -> Result<T> {
+        match &self.0 {
+            Some(runtime) => runtime.block_on(future),
+            None => Err(Failure::failed("cannot start").into()),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        // A build that was interrupted may still hold a thread; the process ends without it.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Done when the user presses Ctrl-C, or the command is asked to end.
@@ -366,6 +404,33 @@ pub fn identity(global: &Global) -> Result<Identity> {
             None => Err(Failure::from(error).into()),
         },
     }
+}
+
+/// Refuses what the engine does not run: everything but the stack's services, and backing services on Docker.
+///
+/// # Errors
+///
+/// With the nearest name, or why a backing service does not run.
+pub fn require_running(session: &Session<'_>, names: &[Name]) -> Result<()> {
+    let stack = &session.stack;
+    let resolved = backing::resolve(stack);
+    for name in names.iter().filter(|name| !stack.services.contains_key(*name)) {
+        let Some(found) = resolved.get(name) else {
+            let known = stack.services.keys().chain(resolved.keys()).map(Name::as_str);
+            return Err(unknown("service or backing service", name.as_str(), known).into());
+        };
+        if found.external.is_some() {
+            return Err(Failure::usage(format!("{name} does not run here"))
+                .because("its address in .env is that of one outside")
+                .into());
+        }
+        if session.engine.kind() == EngineKind::Local {
+            return Err(Failure::usage(format!("{name} is no process of its own on the local engine"))
+                .because("each service has its substitute in its own process")
+                .into());
+        }
+    }
+    Ok(())
 }
 
 /// Refuses services that the stack does not have.

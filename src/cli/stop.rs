@@ -11,7 +11,7 @@ use crate::units::Name;
 /// Arguments of `scalectl stop`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services; all unless given
+    /// Only these services and backing services; all unless given
     #[arg(value_name = "SERVICE")]
     services: Vec<Name>,
 }
@@ -25,7 +25,7 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
             let session = Session::look(global).await?;
-            session::require_services(&session, &self.services)?;
+            session::require_running(&session, &self.services)?;
             session.observe_up().await?;
             let plan = session.apply(&Intent::Stop(self.services)).await?;
             session.say(if plan.is_empty() { "nothing to stop" } else { "stopped" });

@@ -26,6 +26,8 @@ pub enum Intent {
     Down {
         /// Data goes too.
         volumes: bool,
+        /// Images that were built for the project go too.
+        images: bool,
     },
     /// The replicas of these services are replaced, as many as run.
     Restart(Vec<Name>),
@@ -33,6 +35,8 @@ pub enum Intent {
     Stop(Vec<Name>),
     /// These stopped services run again; empty means all.
     Start(Vec<Name>),
+    /// What these services need is installed, built or pulled, and nothing is started; empty means all.
+    Prepare(Vec<Name>),
 }
 
 impl Intent {
@@ -47,7 +51,8 @@ pub fn diff(desired: &Desired, observed: &Observed, intent: &Intent) -> Plan {
     let mut builder = Builder::new(desired, observed);
     match intent {
         Intent::Up { only, scaled } => builder.up(only, scaled),
-        Intent::Down { volumes } => builder.down(*volumes),
+        Intent::Down { volumes, images } => builder.down(*volumes, *images),
+        Intent::Prepare(services) => builder.only_prepare(services),
         Intent::Restart(services) => builder.restart(services),
         Intent::Stop(services) => builder.stop(services),
         Intent::Start(services) => builder.start(services),
@@ -178,9 +183,15 @@ impl<'a> Builder<'a> {
         }
     }
 
+    fn only_prepare(&mut self, only: &[Name]) {
+        let wanted = |s: &&DesiredService| only.is_empty() || only.contains(&s.name);
+        let services: Vec<_> = self.desired.services.iter().filter(wanted).collect();
+        self.prepare(&services);
+    }
+
     fn prepare(&mut self, services: &[&DesiredService]) {
         let wanted = self.desired.environments.iter();
-        for environment in wanted.filter(|e| !self.observed.environments.contains(&e.key)) {
+        for environment in wanted.filter(|e| e.again || !self.observed.environments.contains(&e.key)) {
             let needs = |key: &Option<String>| key.as_deref() == Some(&environment.key);
             let in_scope = |name: &Name| services.iter().any(|s| &s.name == name);
             let own = services.iter().filter(|s| needs(&s.environment)).map(|s| s.name.to_string());
@@ -192,6 +203,7 @@ impl<'a> Builder<'a> {
             let (key, source, preparation) =
                 (environment.key.clone(), environment.source.clone(), environment.preparation);
             let missing = match preparation {
+                _ if environment.again => "it was asked for again",
                 Preparation::Install => "nothing is installed from it yet",
                 Preparation::Build => "there is no image of this source",
                 Preparation::Pull => "the engine does not have it",
@@ -412,7 +424,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn down(&mut self, volumes: bool) {
+    fn down(&mut self, volumes: bool, images: bool) {
         self.ground = self.end_leftovers();
         let cause = "the stack goes down";
         let mut last = self.ground.clone();
@@ -434,6 +446,12 @@ impl<'a> Builder<'a> {
             for volume in &self.observed.volumes {
                 let action = Action::RemoveVolume { volume: volume.clone() };
                 last.push(self.plan.push(action, "its data was asked to be removed", &last.clone()));
+            }
+        }
+        if images {
+            for image in &self.observed.images {
+                let action = Action::RemoveImage { image: image.clone() };
+                last.push(self.plan.push(action, "it was built for this project", &last.clone()));
             }
         }
         if self.observed.grounded || self.observed.remains {

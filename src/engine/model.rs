@@ -132,6 +132,8 @@ pub struct DesiredEnvironment {
     pub source: String,
     /// How it is made.
     pub preparation: Preparation,
+    /// It is made even where it is there.
+    pub again: bool,
 }
 
 /// How an environment is made.
@@ -241,6 +243,9 @@ pub struct Observed {
     pub volumes: BTreeSet<Name>,
     /// Keys of the environments that are there, complete.
     pub environments: BTreeSet<String>,
+    /// Images that were built for the project, whatever they were built from.
+    #[serde(default)]
+    pub images: BTreeSet<String>,
 }
 
 impl Observed {

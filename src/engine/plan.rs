@@ -31,6 +31,11 @@ pub enum Action {
         /// The backing service whose data it holds.
         volume: Name,
     },
+    /// Delete an image that was built for the project.
+    RemoveImage {
+        /// Its reference.
+        image: String,
+    },
     /// Install the libraries that a service runs with, or build or pull its image.
     PrepareEnvironment {
         /// Its key.
@@ -104,6 +109,7 @@ impl fmt::Display for Action {
             Self::EndLeftovers => "end leftovers".to_owned(),
             Self::CreateVolume { volume } => format!("create volume {volume}"),
             Self::RemoveVolume { volume } => format!("remove volume {volume}"),
+            Self::RemoveImage { image } => format!("remove image {image}"),
             Self::CreateNetwork => "create network".to_owned(),
             Self::RemoveNetwork => "remove network".to_owned(),
             Self::PrepareEnvironment { source, preparation, .. } => match preparation {

@@ -34,6 +34,7 @@ fn stack(source: &str) -> Desired {
             key: "env".into(),
             source: "requirements.lock".into(),
             preparation: Preparation::Install,
+            again: false,
         }],
         jobs: vec![DesiredJob {
             name: name("migrate"),
@@ -71,6 +72,7 @@ impl Model {
             }
             Action::EndLeftovers => self.0.leftovers = 0,
             Action::CreateVolume { volume } => assert!(self.0.volumes.insert(volume.clone())),
+            Action::RemoveImage { image } => self.0.images.retain(|i| i != image),
             Action::RemoveVolume { volume } => assert!(self.0.volumes.remove(volume)),
             Action::PrepareEnvironment { key, .. } => assert!(self.0.environments.insert(key.clone())),
             Action::RunJob { job } => {
@@ -256,10 +258,10 @@ fn down_closes_the_balancer_before_the_replicas_and_keeps_data_unless_told() {
   6  remove volume postgres  its data was asked to be removed  [after 1, 2, 3, 4, 5]
   7  stop supervisor        it owns nothing any more  [after 1, 2, 3, 4, 5, 6]
 ";
-    let plan = text(&nothing, &model.0, &Intent::Down { volumes: true });
+    let plan = text(&nothing, &model.0, &Intent::Down { volumes: true, images: false });
     let squeeze = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert_eq!(squeeze(&plan), squeeze(expected));
-    assert!(!text(&nothing, &model.0, &Intent::Down { volumes: false }).contains("volume"));
+    assert!(!text(&nothing, &model.0, &Intent::Down { volumes: false, images: false }).contains("volume"));
 }
 
 #[test]
@@ -312,7 +314,7 @@ fn every_interrupted_plan_is_completed_by_the_next_up() {
     let mut five = stack("v1");
     five.services[0].replicas = 5;
     let scale = Intent::Up { only: vec![name("api")], scaled: vec![name("api")] };
-    let down = Intent::Down { volumes: true };
+    let down = Intent::Down { volumes: true, images: false };
     let scenarios: [(&str, Option<&Desired>, &Desired, Intent); 5] = [
         ("first up", None, &old, Intent::up()),
         ("roll", Some(&old), &new, Intent::up()),
@@ -362,7 +364,7 @@ fn a_dead_supervisor_is_replaced_and_its_processes_are_mentioned() {
     );
     assert!(plan.starts_with(&format!("{first}{second}")), "{plan}");
     let nothing = Desired::nothing(stack("v1").identity, Ground::Supervisor);
-    let down = text(&nothing, &observed, &Intent::Down { volumes: false });
+    let down = text(&nothing, &observed, &Intent::Down { volumes: false, images: false });
     assert_eq!(down, "  1  end leftovers  4 processes of a supervisor that is gone\n");
 }
 
@@ -427,8 +429,11 @@ fn the_front_balancer_closes_before_those_behind_it() {
         fingerprint: Fingerprint::default(),
     };
     model.0.balancers.insert(0, inner);
-    let plan =
-        text(&Desired::nothing(desired.identity, Ground::Supervisor), &model.0, &Intent::Down { volumes: false });
+    let plan = text(
+        &Desired::nothing(desired.identity, Ground::Supervisor),
+        &model.0,
+        &Intent::Down { volumes: false, images: false },
+    );
     let order: Vec<_> = plan.lines().take(2).collect();
     assert!(order[0].contains("stop balancer  ") && order[1].contains("stop balancer of api"), "{plan}");
     assert!(order[1].ends_with("[after 1]"), "{plan}");

@@ -16,7 +16,7 @@ use super::containers::{self, Placed};
 use super::labels::{self, Names, Role};
 use super::observe::{self, Inventory};
 use super::spec::{self, BalancerSpec, Container, Input, Origin, Specs};
-use super::{fail, files, preflight, pull, readiness};
+use super::{fail, files, images, preflight, pull, readiness};
 use crate::backing;
 use crate::engine::local::Places;
 use crate::engine::{
@@ -207,8 +207,8 @@ impl Docker {
                     cache_from: build.cache_from.clone(),
                     tag: image.clone(),
                     labels: labels::of_project(&self.identity).into_iter().collect(),
-                    no_cache: false,
-                    pull: false,
+                    no_cache: self.options.no_cache,
+                    pull: self.options.pull,
                 };
                 (image.clone(), spec)
             })
@@ -264,6 +264,10 @@ impl Docker {
             preparation: match origin {
                 Origin::Build(_) => Preparation::Build,
                 Origin::Pull => Preparation::Pull,
+            },
+            again: match origin {
+                Origin::Build(_) => self.options.rebuild,
+                Origin::Pull => self.options.pull,
             },
         });
         Desired {
@@ -606,8 +610,10 @@ impl Engine for Docker {
     async fn observe(&self) -> Result<Observed, Failure> {
         let inventory = self.inventory().await?;
         let looked = observe::observe(self.api(), &inventory, self.connection.endpoint.remote);
-        let (mut observed, images) = tokio::try_join!(looked, self.image_ids(self.specs.images.keys()))?;
+        let known = self.image_ids(self.specs.images.keys());
+        let (mut observed, images, built) = tokio::try_join!(looked, known, images::built(self.api(), &self.identity))?;
         observed.environments = images.into_keys().collect();
+        observed.images = built;
         Ok(observed)
     }
 
@@ -636,6 +642,7 @@ impl Engine for Docker {
             Action::CreateVolume { volume } => self.create_volume(volume).await,
             Action::RemoveVolume { volume } => self.remove_volume(volume).await,
             Action::PrepareEnvironment { key, .. } => self.prepare(key, note).await,
+            Action::RemoveImage { image } => images::remove(self.api(), image, note).await,
             Action::RunJob { job } => self.run_job(job).await,
             Action::StartBalancer { balancer, .. } => self.start_balancer(balancer).await,
             Action::StopBalancer { balancer, .. } => self.stop_balancer(balancer).await,

@@ -12,6 +12,7 @@ mod ends;
 mod engine;
 mod fail;
 mod files;
+mod images;
 mod logs;
 mod observe;
 mod preflight;

@@ -192,6 +192,7 @@ impl Local {
                     key: recipe.key().to_owned(),
                     source: recipe.made_from().to_owned(),
                     preparation: Preparation::Install,
+                    again: false,
                 })
                 .collect(),
             jobs: jobs.collect(),
@@ -342,8 +343,8 @@ impl Engine for Local {
             }
             Action::RemoveVolume { volume } => fs::remove_dir_all(self.places.volume(volume))
                 .map_err(|e| disk(&format!("cannot remove volume {volume}"), e)),
-            // The ground of this engine is the supervisor.
-            Action::CreateNetwork | Action::RemoveNetwork => Ok(()),
+            // The ground of this engine is the supervisor, and it has no images.
+            Action::CreateNetwork | Action::RemoveNetwork | Action::RemoveImage { .. } => Ok(()),
             Action::PrepareEnvironment { key, .. } => self.prepare(key, note).await,
             Action::RunJob { job } => self.run_job(job).await,
             Action::StartBalancer { balancer, port } => {
