@@ -69,7 +69,7 @@ impl Watch {
         let mut hasher = blake3::Hasher::new();
         for file in files(&self.source) {
             // What is not there is a state as well.
-            let bytes = std::fs::read(&file).map_or_else(|e| e.kind().to_string().into_bytes(), |bytes| bytes);
+            let bytes = std::fs::read(&file).unwrap_or_else(|e| e.kind().to_string().into_bytes());
             hasher.update(blake3::hash(&bytes).as_bytes());
         }
         for (context, dockerfile) in &self.builds {
