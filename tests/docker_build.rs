@@ -224,8 +224,9 @@ async fn a_build_that_is_dropped_ends_on_the_engine() {
         let (sender, begun) = tokio::sync::oneshot::channel();
         let sender = RefCell::new(Some(sender));
         let note = |note| {
-            if matches!(&note, Note::Detail(text) if text.ends_with("· begins")) {
-                sender.take().map(|sender| sender.send(()).unwrap());
+            let begins = matches!(&note, Note::Detail(text) if text.ends_with("· begins"));
+            if let Some(sender) = begins.then(|| sender.take()).flatten() {
+                sender.send(()).unwrap();
             }
         };
         let spec = source.spec();
