@@ -1,0 +1,132 @@
+//! The Docker engine under `kill -9`: before and after every step of every plan, and at random instants. The next `up`
+//! converges, `down --volumes` leaves nothing of the project, and nothing else is touched.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/engine.rs"]
+mod engine;
+#[path = "support/project.rs"]
+mod project;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use engine::{Canary, assert_converged, assert_leaves_nothing, edit, small};
+use project::{Project, all, kill};
+
+/// Projects at once: steps wait for each other more than they compute.
+const AT_ONCE: usize = 4;
+
+/// A command that is killed, and what goes before it.
+struct Scene {
+    title: &'static str,
+    /// Whether the stack is up before.
+    up: bool,
+    /// Whether its source changes before.
+    edit: bool,
+    verb: &'static [&'static str],
+}
+
+const SCENES: [Scene; 3] = [
+    Scene { title: "first up", up: false, edit: false, verb: &["up"] },
+    Scene { title: "roll", up: true, edit: true, verb: &["up"] },
+    Scene { title: "down --volumes", up: true, edit: false, verb: &["down", "--volumes"] },
+];
+
+/// The number of steps that a plan has.
+fn steps(project: &Project, scene: &Scene) -> usize {
+    let plan = project.ok(&[scene.verb, &["--dry-run"]].concat());
+    plan.lines().filter(|line| line.trim_start().starts_with(|c: char| c.is_ascii_digit())).count()
+}
+
+/// Runs the cases on a few projects at once; each has a project for itself as long as it runs.
+fn on_projects(cases: usize, run: impl Fn(&Project, usize) + Sync) {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        let project = small();
+        let canary = Canary::beside(&project);
+        loop {
+            let case = next.fetch_add(1, Ordering::Relaxed);
+            if case >= cases {
+                break;
+            }
+            run(&project, case);
+            canary.assert_alive(&format!("case {case}"));
+        }
+        assert_leaves_nothing(&project, "after the last case");
+    };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            if let Err(panic) = thread.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
+}
+
+fn prepare(project: &Project, scene: &Scene, case: &str) {
+    match scene.up {
+        true => drop(project.ok(&["up"])),
+        false => assert_leaves_nothing(project, case),
+    }
+    if scene.edit {
+        edit(project, case);
+    }
+}
+
+fn killed_at_every_step(scene: &Scene) {
+    let count = {
+        let project = small();
+        prepare(&project, scene, "the plan");
+        steps(&project, scene)
+    };
+    assert!(count >= 5, "{} has {count} steps", scene.title);
+    on_projects(count * 2, |project, case| {
+        let instant = format!("{}:{}", ["before", "after"][case % 2], case / 2 + 1);
+        let case = format!("{}, killed {instant} of {count}", scene.title);
+        prepare(project, scene, &case);
+        let out = project.command(scene.verb).env("SCALECTL_KILL", &instant).output().unwrap();
+        assert_eq!(out.status.code(), None, "{case}: {}", all(&out));
+        project.ok(&["up"]);
+        assert_converged(project, &case);
+    });
+}
+
+#[test]
+fn a_first_up_killed_at_any_step_is_completed_by_the_next() {
+    killed_at_every_step(&SCENES[0]);
+}
+
+#[test]
+fn a_roll_killed_at_any_step_is_completed_by_the_next_up() {
+    killed_at_every_step(&SCENES[1]);
+}
+
+#[test]
+fn a_down_killed_at_any_step_is_no_obstacle_to_the_next_up() {
+    killed_at_every_step(&SCENES[2]);
+}
+
+/// Instants that no step begins or ends at: in the middle of a build, of the filling of a volume, of a reload.
+#[test]
+fn killed_at_random_instants_the_next_up_converges() {
+    use rand::{RngExt, SeedableRng};
+    const SEED: u64 = 20;
+    on_projects(20, |project, round| {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(SEED + round as u64);
+        let scene = &SCENES[random.random_range(0..SCENES.len())];
+        let pause = Duration::from_millis(random.random_range(0..4000));
+        let signal = ["KILL", "KILL", "INT"][random.random_range(0..3)];
+        let case = format!("seed {SEED}, round {round}: {}, SIG{signal} after {pause:?}", scene.title);
+        prepare(project, scene, &case);
+        let child = project.spawn(scene.verb);
+        // Not a wait for a condition: the instant is the point of the test.
+        std::thread::sleep(pause);
+        kill(child.id(), signal);
+        let out = child.wait_with_output().unwrap();
+        assert_ne!(out.status.code(), Some(101), "{case}: it panicked: {}", all(&out));
+        project.ok(&["up"]);
+        assert_converged(project, &case);
+    });
+}
