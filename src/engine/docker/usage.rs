@@ -40,7 +40,9 @@ impl Docker {
 
 fn sample(stats: &ContainerStatsResponse, limit: Option<u64>) -> Option<Sample> {
     let cpu = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
-    let at: Timestamp = stats.read.as_ref()?.to_string().parse().ok()?;
+    // The client's own type for times depends on how it is built; as JSON it is always the engine's text.
+    let read = serde_json::to_value(stats.read.as_ref()?).ok()?;
+    let at: Timestamp = read.as_str()?.parse().ok()?;
     Some(Sample { at, cpu: Duration::from_nanos(cpu), memory: memory(stats.memory_stats.as_ref()?)?, limit })
 }
 
@@ -55,6 +57,18 @@ fn memory(stats: &ContainerMemoryStats) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sample_is_read_off_the_engine_s_answer() {
+        let answer = serde_json::json!({
+            "read": "2026-01-01T00:00:01.5Z",
+            "cpu_stats": { "cpu_usage": { "total_usage": 2_000_000 } },
+            "memory_stats": { "usage": 100 },
+        });
+        let found = sample(&serde_json::from_value(answer).unwrap(), Some(7)).unwrap();
+        assert_eq!((found.cpu, found.memory, found.limit), (Duration::from_millis(2), 100, Some(7)));
+        assert_eq!(found.at.to_string(), "2026-01-01T00:00:01.5Z");
+    }
 
     #[test]
     fn cache_that_nobody_uses_is_no_memory() {
