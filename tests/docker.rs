@@ -229,11 +229,17 @@ fn a_new_major_image_on_old_data_is_refused_before_anything_changes() {
     let project = small();
     project.ok(&["up"]);
     let before = project.containers();
-    ask(&["tag", "redis:8", "redis:9"]);
-    change(&project.root(), "[backing.redis]\n", "[backing.redis]\nimage = \"redis:9\"\n");
-    let words = ["redis: redis:9 cannot take over the data of redis:8", "another major version", "nothing was started"];
+    // Another image: one that only has another name is no change.
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Dockerfile"), "FROM redis:8\nLABEL newer=yes\n").unwrap();
+    let newer = format!("{}/redis:9", project.name);
+    ask(&["build", "-q", "-t", &newer, &folder.path().display().to_string()]);
+    change(&project.root(), "[backing.redis]\n", &format!("[backing.redis]\nimage = \"{newer}\"\n"));
+    let told = format!("redis: {newer} cannot take over the data of redis:8");
+    let words = [told.as_str(), "another major version", "nothing was started"];
     assert_fails(&project, &["up"], 1, &words);
     assert_eq!(project.containers(), before);
+    ask(&["rmi", &newer]);
 }
 
 #[test]

@@ -40,9 +40,8 @@ impl Docker {
 
 fn sample(stats: &ContainerStatsResponse, limit: Option<u64>) -> Option<Sample> {
     let cpu = stats.cpu_stats.as_ref()?.cpu_usage.as_ref()?.total_usage?;
-    // The client's own type for times depends on how it is built; as JSON it is always the engine's text.
-    let read = serde_json::to_value(stats.read.as_ref()?).ok()?;
-    let at: Timestamp = read.as_str()?.parse().ok()?;
+    // The client's own type for times depends on how it is built; in the whole as JSON it is always the engine's text.
+    let at: Timestamp = serde_json::to_value(stats).ok()?.get("read")?.as_str()?.parse().ok()?;
     Some(Sample { at, cpu: Duration::from_nanos(cpu), memory: memory(stats.memory_stats.as_ref()?)?, limit })
 }
 
