@@ -448,17 +448,19 @@ impl<'a> Builder<'a> {
                 last.push(self.plan.push(action, "its data was asked to be removed", &last.clone()));
             }
         }
-        if images {
-            for image in &self.observed.images {
-                let action = Action::RemoveImage { image: image.clone() };
-                last.push(self.plan.push(action, "it was built for this project", &last.clone()));
-            }
-        }
         if self.observed.grounded || self.observed.remains {
-            match self.desired.ground {
+            let step = match self.desired.ground {
                 Ground::Supervisor => self.plan.push(Action::StopSupervisor, "it owns nothing any more", &last),
                 Ground::Network => self.plan.push(Action::RemoveNetwork, "nothing is on it any more", &last),
             };
+            last.push(step);
+        }
+        // The records of jobs, which go with the network, use them too.
+        if images {
+            for image in &self.observed.images {
+                let action = Action::RemoveImage { image: image.clone() };
+                self.plan.push(action, "it was built for this project", &last);
+            }
         }
     }
 
