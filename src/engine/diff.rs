@@ -165,7 +165,7 @@ impl<'a> Builder<'a> {
     fn end_leftovers(&mut self) -> Vec<StepId> {
         let what = match self.desired.ground {
             Ground::Supervisor => "processes of a supervisor that is gone",
-            Ground::Network => "containers that an interrupted command left",
+            Ground::Network => "things that an interrupted command left",
         };
         match self.observed.leftovers {
             0 => Vec::new(),

@@ -324,9 +324,29 @@ impl Docker {
             ..NetworkCreateRequest::default()
         };
         match self.api().create_network(request).await {
-            Err(e) if fail::is_conflict(&e) => Err(preflight::network_taken(&self.names().network(), None)),
-            other => other.map(drop).map_err(|e| fail::doing("create the project's network", &e)),
+            Err(e) if fail::is_conflict(&e) => return Err(preflight::network_taken(&self.names().network(), None)),
+            other => other.map(drop).map_err(|e| fail::doing("create the project's network", &e))?,
         }
+        self.keep_one_network(&self.inventory().await?.networks).await
+    }
+
+    /// An engine makes a second network of the same name without a word: a command that was killed while its request was
+    /// on its way leaves one more than the next command saw, and no container can then be put on that name.
+    async fn keep_one_network(&self, networks: &[String]) -> Result<(), Failure> {
+        let mut left = networks.len();
+        for id in networks {
+            if left <= 1 {
+                break;
+            }
+            match self.api().remove_network(id).await {
+                Ok(()) => left -= 1,
+                Err(e) if fail::is_missing(&e) => left -= 1,
+                // Containers are on this one: another has to go.
+                Err(e) if fail::status(&e).is_some() => {}
+                Err(e) => return Err(fail::doing("remove a second network of the project", &e)),
+            }
+        }
+        Ok(())
     }
 
     /// Removes the network and what else is left: records of jobs, commands beside the stack, files.
@@ -362,7 +382,9 @@ impl Docker {
 
     /// Removes what an interrupted command left: helpers with the volumes they were filling, jobs that still run.
     async fn end_leftovers(&self) -> Result<(), Failure> {
-        for (role, container) in &self.inventory().await?.containers {
+        let inventory = self.inventory().await?;
+        self.keep_one_network(&inventory.networks).await?;
+        for (role, container) in &inventory.containers {
             let left = *role == Role::Helper || (*role == Role::Job && observe::running(container));
             if let (true, Some(id)) = (left, &container.id) {
                 containers::stop(self.api(), id, "what was left", self.options.timeout.min(IN_USE)).await?;

@@ -159,6 +159,7 @@ pub fn labels_of(container: &ContainerInspectResponse) -> HashMap<String, String
 pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Result<Observed, Failure> {
     let mut observed =
         Observed { grounded: !inventory.networks.is_empty(), remains: inventory.has_remains(), ..Observed::default() };
+    observed.leftovers = inventory.networks.len().saturating_sub(1);
     let ids = inventory.volume_ids();
     observed.volumes = ids.keys().cloned().collect();
     let members = balancers(docker, inventory, &mut observed).await?;
