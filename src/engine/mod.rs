@@ -11,6 +11,7 @@ mod any;
 mod choose;
 mod diff;
 mod execute;
+mod given;
 mod lock;
 mod model;
 mod options;

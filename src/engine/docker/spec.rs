@@ -9,9 +9,10 @@ use serde_json::json;
 use super::balancer::IMAGE as BALANCER_IMAGE;
 use super::labels::Names;
 use crate::backing::{self, FileText, Resolved};
+use crate::engine::given::{Variables, hash, keyed_digest};
 use crate::engine::{BalancerId, Fingerprint};
 use crate::error::Failure;
-use crate::stack::{EnvValue, Job, Resources, SecretDelivery, Service, Stack};
+use crate::stack::{Job, Resources, SecretDelivery, Service, Stack};
 use crate::units::Name;
 
 /// Where a container finds its files: configuration and secrets.
@@ -236,7 +237,7 @@ impl Specs {
             given.plain.insert("HOST".to_owned(), "0.0.0.0".to_owned());
         }
         for used in &service.uses {
-            given.address_of(used, input)?;
+            address_of(&mut given, used, input)?;
         }
         for (variable, value) in &service.env {
             given.set(variable, value);
@@ -250,7 +251,7 @@ impl Specs {
             stop_timeout: service.stop_timeout.0,
             ..Container::new(image)
         };
-        given.deliver(service.secrets, &mut container);
+        deliver(given, service.secrets, &mut container);
         let fingerprint = fingerprint(input, &container, source);
         self.services.insert(name.clone(), (container, fingerprint));
         Ok(())
@@ -341,52 +342,36 @@ fn image_source(input: &Input<'_>, image: &str) -> String {
     input.images.get(image).cloned().unwrap_or_default()
 }
 
-/// Variables of a container, the secret ones apart.
-#[derive(Default)]
-struct Variables {
-    plain: BTreeMap<String, String>,
-    secret: BTreeMap<String, String>,
+/// The address of something that the service uses.
+fn address_of(given: &mut Variables, used: &Name, input: &Input<'_>) -> Result<(), Failure> {
+    if let Some(service) = input.stack.services.get(used) {
+        let port = service.port.ok_or_else(|| {
+            Failure::usage(format!("services.{used}: it is used by another service, but has no port"))
+        })?;
+        given.plain.insert(backing::address_variable(used), format!("http://{used}:{}", port.0));
+        return Ok(());
+    }
+    let Some(resolved) = input.backing.get(used) else { return Ok(()) };
+    let address = match &resolved.external {
+        Some(external) => Some(external.clone()),
+        None => backing::address(input.stack, resolved)?,
+    };
+    if let (Some(variable), Some(address)) = (&resolved.variable, address) {
+        given.set(variable, &address);
+    }
+    Ok(())
 }
 
-impl Variables {
-    fn set(&mut self, variable: &str, value: &EnvValue) {
-        let (into, other) =
-            if value.secret { (&mut self.secret, &mut self.plain) } else { (&mut self.plain, &mut self.secret) };
-        into.insert(variable.to_owned(), value.text.clone());
-        other.remove(variable);
-    }
-
-    /// The address of something that the service uses.
-    fn address_of(&mut self, used: &Name, input: &Input<'_>) -> Result<(), Failure> {
-        if let Some(service) = input.stack.services.get(used) {
-            let port = service.port.ok_or_else(|| {
-                Failure::usage(format!("services.{used}: it is used by another service, but has no port"))
-            })?;
-            self.plain.insert(backing::address_variable(used), format!("http://{used}:{}", port.0));
-            return Ok(());
-        }
-        let Some(resolved) = input.backing.get(used) else { return Ok(()) };
-        let address = match &resolved.external {
-            Some(external) => Some(external.clone()),
-            None => backing::address(input.stack, resolved)?,
-        };
-        if let (Some(variable), Some(address)) = (&resolved.variable, address) {
-            self.set(variable, &address);
-        }
-        Ok(())
-    }
-
-    fn deliver(self, delivery: SecretDelivery, container: &mut Container) {
-        container.environment.extend(self.plain);
-        for (variable, text) in self.secret {
-            match delivery {
-                SecretDelivery::Env => {
-                    container.environment.insert(variable, text);
-                }
-                SecretDelivery::Files => {
-                    container.environment.insert(format!("{variable}_FILE"), format!("{FILES}/{variable}"));
-                    container.files.insert(variable, FileText { text, secret: true });
-                }
+fn deliver(given: Variables, delivery: SecretDelivery, container: &mut Container) {
+    container.environment.extend(given.plain);
+    for (variable, text) in given.secret {
+        match delivery {
+            SecretDelivery::Env => {
+                container.environment.insert(variable, text);
+            }
+            SecretDelivery::Files => {
+                container.environment.insert(format!("{variable}_FILE"), format!("{FILES}/{variable}"));
+                container.files.insert(variable, FileText { text, secret: true });
             }
         }
     }
@@ -404,15 +389,90 @@ fn fingerprint(input: &Input<'_>, container: &Container, source: String) -> Fing
     }
 }
 
-/// The keyed digest of files: without the key nobody can try passwords against it.
+/// The keyed digest of files.
 pub fn files_digest(key: &[u8; 32], files: &BTreeMap<String, FileText>) -> String {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    for (name, file) in files {
-        hasher.update(name.as_bytes()).update(&[0]).update(file.text.as_bytes()).update(&[0]);
-    }
-    hasher.finalize().to_hex()[..16].to_owned()
+    keyed_digest(key, files.iter().map(|(name, file)| (name.as_str(), file.text.as_str())))
 }
 
-fn hash(value: &serde_json::Value) -> String {
-    blake3::hash(value.to_string().as_bytes()).to_hex()[..16].to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::{self, Variables};
+
+    const FILE: &str = r#"
+[project]
+name = "shop"
+[services.api]
+build = "."
+port = 8000
+replicas = 3
+ready = "/ready"
+uses = ["postgres", "redis"]
+env = { LOG_LEVEL = "info", JWT_SECRET = "${JWT_SECRET}" }
+resources = { cpu = "250m", memory = "256Mi" }
+autoscale = { min = 3, max = 10, cpu = 70 }
+[services.web]
+image = "registry.example/web:1.2"
+port = 8001
+uses = ["api"]
+secrets = "env"
+[jobs.migrate]
+service = "api"
+command = ["python", "-m", "app.migrate"]
+before = ["api"]
+[balancer]
+service = "web"
+port = 8080
+[backing.postgres]
+[backing.redis]
+"#;
+
+    const SECRETS: [(&str, &str); 3] =
+        [("POSTGRES_PASSWORD", "pg-s3cret"), ("REDIS_PASSWORD", "redis-s3cret"), ("JWT_SECRET", "jwt-s3cret")];
+
+    fn specs_with(secrets: &[(&str, &str)]) -> Specs {
+        let dot_env = secrets.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let variables = Variables::new(dot_env, BTreeMap::new());
+        let stack = stack::parse(FILE, std::path::Path::new("/shop"), variables).unwrap();
+        let input = Input {
+            stack: &stack,
+            backing: backing::resolve(&stack),
+            project_files: BTreeMap::new(),
+            sources: [("api".parse().unwrap(), "0123456789abcdef".to_owned())].into(),
+            images: [("redis:8".to_owned(), "sha256:1".to_owned())].into(),
+            digest_key: [7; 32],
+        };
+        specs(&input).unwrap()
+    }
+
+    #[test]
+    fn a_stack_as_containers_holds_no_secret_in_its_text() {
+        let specs = specs_with(&SECRETS);
+        let balancers: Vec<_> = specs.balancers.iter().map(|(id, spec)| (id.to_string(), spec)).collect();
+        let text = serde_json::to_string_pretty(&json!({
+            "images": specs.images, "services": specs.services, "backing": specs.backing, "jobs": specs.jobs,
+            "volumes": specs.volumes, "balancers": balancers, "notes": specs.notes,
+        }))
+        .unwrap();
+        for (_, secret) in SECRETS {
+            assert!(!text.contains(secret), "{secret} is in {text}");
+        }
+        insta::with_settings!({ snapshot_path => "../../../tests/golden/docker", prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!("containers", text);
+        });
+    }
+
+    #[test]
+    fn a_changed_secret_changes_who_was_given_it_and_nobody_else() {
+        let before = specs_with(&SECRETS);
+        let mut changed = SECRETS;
+        changed[2].1 = "another";
+        let after = specs_with(&changed);
+        let changes = |name: &str| {
+            let name: Name = name.parse().unwrap();
+            before.services[&name].1.changes(&after.services[&name].1)
+        };
+        assert_eq!(changes("api"), ["its secrets changed"]);
+        assert_eq!(changes("web"), [""; 0]);
+    }
 }

@@ -8,10 +8,11 @@ use serde_json::json;
 use super::environment::Environment;
 use super::places::Places;
 use super::protocol::Process;
-use crate::backing::{Resolved, Substitute};
+use crate::backing::{Resolved, Substitute, address_variable};
+use crate::engine::given::{Variables, hash, keyed_digest};
 use crate::engine::{BalancerId, DesiredBalancer, Fingerprint};
 use crate::error::Failure;
-use crate::stack::{EnvValue, Job, SecretDelivery, Service, Stack};
+use crate::stack::{Job, SecretDelivery, Service, Stack};
 use crate::units::Name;
 
 /// Everything outside the stack that its processes depend on.
@@ -159,7 +160,7 @@ fn process(input: &Input<'_>, name: &Name, service: &Service) -> Result<(Process
         given.plain.extend(environment.variables.iter().cloned());
     }
     for used in &service.uses {
-        given.address_of(used, input)?;
+        address_of(&mut given, used, input)?;
     }
     for (variable, value) in &service.env {
         given.set(variable, value);
@@ -172,7 +173,10 @@ fn process(input: &Input<'_>, name: &Name, service: &Service) -> Result<(Process
         })),
         source: input.sources.get(name).cloned().unwrap_or_default(),
         environment: input.environments.get(name).map(|e| e.key.clone()).unwrap_or_default(),
-        secrets: digest(&input.digest_key, &given.secret),
+        secrets: keyed_digest(
+            &input.digest_key,
+            given.secret.iter().map(|(name, text)| (name.as_str(), text.as_str())),
+        ),
     };
     let process = Process {
         command: command.clone(),
@@ -200,54 +204,25 @@ fn with_path(mut process: Process, environment: Option<&Environment>) -> Process
     process
 }
 
-/// Variables of a process, the secret ones apart.
-#[derive(Default)]
-struct Variables {
-    plain: BTreeMap<String, String>,
-    secret: BTreeMap<String, String>,
-}
-
-impl Variables {
-    fn set(&mut self, variable: &str, value: &EnvValue) {
-        let (into, other) =
-            if value.secret { (&mut self.secret, &mut self.plain) } else { (&mut self.plain, &mut self.secret) };
-        into.insert(variable.to_owned(), value.text.clone());
-        other.remove(variable);
+/// The address of something that the service uses.
+fn address_of(given: &mut Variables, used: &Name, input: &Input<'_>) -> Result<(), Failure> {
+    if let Some(service) = input.stack.services.get(used) {
+        let port = service.port.ok_or_else(|| {
+            Failure::usage(format!("services.{used}: it is used by another service, but has no port"))
+        })?;
+        given.plain.insert(address_variable(used), format!("http://127.0.0.1:{}", port.0));
+        return Ok(());
     }
-
-    /// The address of something that the service uses.
-    fn address_of(&mut self, used: &Name, input: &Input<'_>) -> Result<(), Failure> {
-        if let Some(service) = input.stack.services.get(used) {
-            let port = service.port.ok_or_else(|| {
-                Failure::usage(format!("services.{used}: it is used by another service, but has no port"))
-            })?;
-            let variable = format!("{}_URL", used.as_str().to_uppercase().replace('-', "_"));
-            self.plain.insert(variable, format!("http://127.0.0.1:{}", port.0));
-            return Ok(());
+    let Some(backing) = input.backing.get(used) else { return Ok(()) };
+    match (&backing.variable, &backing.external, &backing.entry.substitute) {
+        (Some(variable), Some(external), _) => given.set(variable, external),
+        (Some(variable), None, Substitute::File { file, url }) => {
+            let path = input.places.volume(used).join(file);
+            given.plain.insert(variable.clone(), url.replace("{path}", &path.to_string_lossy()));
         }
-        let Some(backing) = input.backing.get(used) else { return Ok(()) };
-        match (&backing.variable, &backing.external, &backing.entry.substitute) {
-            (Some(variable), Some(external), _) => self.set(variable, external),
-            (Some(variable), None, Substitute::File { file, url }) => {
-                let path = input.places.volume(used).join(file);
-                self.plain.insert(variable.clone(), url.replace("{path}", &path.to_string_lossy()));
-            }
-            _ => {}
-        }
-        Ok(())
+        _ => {}
     }
-}
-
-fn hash(value: &serde_json::Value) -> String {
-    blake3::hash(value.to_string().as_bytes()).to_hex()[..16].to_owned()
-}
-
-fn digest(key: &[u8; 32], secrets: &BTreeMap<String, String>) -> String {
-    let mut hasher = blake3::Hasher::new_keyed(key);
-    for (name, value) in secrets {
-        hasher.update(name.as_bytes()).update(&[0]).update(value.as_bytes()).update(&[0]);
-    }
-    hasher.finalize().to_hex()[..16].to_owned()
+    Ok(())
 }
 
 /// What processes are given of the command's own environment: what names the user, the machine's language and time, its
