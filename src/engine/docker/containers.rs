@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, Mount, MountType, NetworkingConfig, PortBinding,
-    RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, EndpointSettings, HealthConfig,
+    HostConfig, Mount, MountType, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -128,19 +128,38 @@ pub async fn create(
     placed: &Placed<'_>,
 ) -> Result<String, Failure> {
     let named = CreateContainerOptionsBuilder::new().name(placed.name).build();
-    match docker.create_container(Some(named), body(spec, placed)).await {
-        Ok(created) => Ok(created.id),
-        Err(e) if fail::is_conflict(&e) => Err(name_taken(docker, identity, placed.name).await),
-        Err(e) => Err(fail::doing(&format!("create {}", placed.name), &e)),
+    let mut cleared = false;
+    loop {
+        match docker.create_container(Some(named.clone()), body(spec, placed)).await {
+            Ok(created) => return Ok(created.id),
+            Err(e) if fail::is_conflict(&e) => {
+                let holder = docker.inspect_container(placed.name, None::<InspectContainerOptions>).await.ok();
+                match holder
+                    .as_ref()
+                    .filter(|holder| !cleared && is_stray(holder, identity))
+                    .and_then(|h| h.id.as_deref())
+                {
+                    Some(stray) => remove(docker, stray, placed.name).await?,
+                    None => return Err(name_taken(holder, identity, placed.name)),
+                }
+                cleared = true;
+            }
+            Err(e) => return Err(fail::doing(&format!("create {}", placed.name), &e)),
+        }
     }
 }
 
+/// Whether a container that nobody saw before is what a killed command's last request made: ours, and never started, for
+/// the request to start it comes after the one that made it.
+pub fn is_stray(container: &ContainerInspectResponse, identity: &Identity) -> bool {
+    let status = container.state.as_ref().and_then(|state| state.status);
+    status == Some(ContainerStateStatusEnum::CREATED) && labels::are_of(&super::observe::labels_of(container), identity)
+}
+
 /// The failure for a container's name that another one has.
-pub async fn name_taken(docker: &Docker, identity: &Identity, name: &str) -> Failure {
+pub fn name_taken(holder: Option<ContainerInspectResponse>, identity: &Identity, name: &str) -> Failure {
     let failure = Failure::failed(format!("the name {name} is taken"));
-    let Ok(holder) = docker.inspect_container(name, None::<InspectContainerOptions>).await else {
-        return failure.hint("run the same command again");
-    };
+    let Some(holder) = holder else { return failure.hint("run the same command again") };
     let of = super::observe::labels_of(&holder);
     if of.get(labels::PROJECT).is_some_and(|project| project == identity.project.as_str()) {
         return failure

@@ -88,6 +88,11 @@ pub fn of_project(identity: &Identity) -> HashMap<String, String> {
     ])
 }
 
+/// Whether labels are those of this very project: its name, and its folder.
+pub fn are_of(labels: &HashMap<String, String>, identity: &Identity) -> bool {
+    of_project(identity).iter().all(|(label, text)| labels.get(label) == Some(text))
+}
+
 /// Labels of something with a role.
 pub fn of_role(identity: &Identity, role: Role) -> HashMap<String, String> {
     let mut labels = of_project(identity);

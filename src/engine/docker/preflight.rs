@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{ContainerSummary, Volume};
+use bollard::models::{ContainerSummary, Network, Volume};
 use bollard::query_parameters::{
     InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder, ListNetworksOptionsBuilder,
 };
@@ -97,7 +97,8 @@ impl Look<'_> {
         };
         let looked = wanted.filter(|name| !ours(name)).map(|name| async move {
             match self.docker.inspect_container(&name, None::<InspectContainerOptions>).await {
-                Ok(_) => Some(containers::name_taken(self.docker, self.identity, &name).await),
+                Ok(holder) if containers::is_stray(&holder, self.identity) => None,
+                Ok(holder) => Some(containers::name_taken(Some(holder), self.identity, &name)),
                 Err(_) => None,
             }
         });
@@ -113,12 +114,14 @@ impl Look<'_> {
         });
         let ours = |name: &str| self.inventory.volumes.iter().any(|volume| volume.name == name);
         let looked = wanted.filter(|name| !ours(name)).map(|name| async move {
-            self.docker.inspect_volume(&name).await.ok().map(|volume| volume_taken(&volume))
+            let found = self.docker.inspect_volume(&name).await.ok();
+            found.filter(|volume| !labels::are_of(&volume.labels, self.identity)).map(|volume| volume_taken(&volume))
         });
         join_all(looked).await.into_iter().flatten().next().map_or(Ok(()), Err)
     }
 
-    /// An engine may have two networks of one name, and then refuses whoever says that name.
+    /// An engine may have two networks of one name, and then refuses whoever says that name. One of ours that came since
+    /// the look at what runs is of a killed command, whose last request was on its way.
     async fn network(&self, plan: &Plan) -> Result<(), Failure> {
         if !plan.steps().iter().any(|step| step.action == Action::CreateNetwork) {
             return Ok(());
@@ -128,7 +131,11 @@ impl Look<'_> {
         let options = ListNetworksOptionsBuilder::new().filters(&filters).build();
         let found = self.docker.list_networks(Some(options)).await;
         let found = found.map_err(|e| fail::asking("which networks there are", &e))?;
-        match found.into_iter().find(|network| network.name.as_deref() == Some(name.as_str())) {
+        let foreign = |network: &Network| {
+            let ours = network.labels.as_ref().is_some_and(|of| labels::are_of(of, self.identity));
+            network.name.as_deref() == Some(name.as_str()) && !ours
+        };
+        match found.into_iter().find(foreign) {
             Some(network) => Err(network_taken(&name, network.labels.as_ref().and_then(project_of))),
             None => Ok(()),
         }

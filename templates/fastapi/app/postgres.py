@@ -107,6 +107,10 @@ def split_url(url: str) -> tuple[str, dict[str, int]]:
     return urlunsplit(parts._replace(query=urlencode(query))), options
 
 
+# An InternalClientError, too, is how asyncpg reports a connection that broke at the wrong moment.
+_LOST = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError)
+
+
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     try:
@@ -115,5 +119,5 @@ def _explained() -> Iterator[None]:
         raise UniqueViolation(str(error)) from error
     except asyncpg.ForeignKeyViolationError as error:
         raise ForeignKeyViolation(str(error)) from error
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+    except _LOST as error:
         raise DatabaseError(str(error) or repr(error)) from error
