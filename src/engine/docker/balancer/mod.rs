@@ -1,25 +1,14 @@
-//! The thinnest path through this part; it is widened next.
-#![allow(missing_docs)]
-use crate::engine::{Note, ReplicaId};
-use crate::error::Failure;
-use crate::units::Name;
-use std::time::Duration;
-pub const IMAGE: &str = "nginx:1.30";
-#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
-pub struct BalancerConfig {
-    pub listen: Vec<u16>,
-    pub service: Name,
-    pub port: u16,
-    pub members: Vec<ReplicaId>,
-    pub project: Name,
-    pub drain: Duration,
-}
-pub async fn read_members(_: &bollard::Docker, _: &str) -> Result<Vec<ReplicaId>, Failure> {
-    Ok(Vec::new())
-}
-pub async fn install(_: &bollard::Docker, _: &str, _: &BalancerConfig, _: &dyn Fn(Note)) -> Result<(), Failure> {
-    Ok(())
-}
-pub async fn put(_: &bollard::Docker, _: &str, _: &BalancerConfig) -> Result<(), Failure> {
-    Ok(())
-}
+//! The nginx container in front of a service's replicas: its configuration, and how a new one takes effect.
+//!
+//! Its rules are those of the local engine's balancer ([`crate::engine::local`]): a request that was never sent goes to
+//! another member, one that was sent is repeated only if it may be, and a change of members touches no client. What runs
+//! is read from the container: the configuration names its members in its first line.
+//!
+//! `config` renders, and is pure; `reload` brings it into a container and waits until it is in force; `apply.sh` is the
+//! part of that which runs inside.
+
+mod config;
+mod reload;
+
+pub use config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, IMAGE, members, render};
+pub use reload::{install, put, read_members};
