@@ -12,6 +12,7 @@
 //! | [`backing`] | the catalog of backing services, one entry each, and what a stack makes of it | `stack`, `units` |
 //! | [`stack`] | `scalectl.toml`: parse, overlay, interpolate, validate, schema | `backing`, `bench` (its request types), `units` |
 //! | [`scaffold`] | project templates: catalog, answers, rendering | `units`, `stack` (names) |
+//! | [`adopt`] | a compose file or a Dockerfile in, a stack file out | `stack`, `backing`, `scaffold` (secrets), `units` |
 //! | [`engine`] | desired and observed state, their diff, the plan and its execution; `engine::local` runs processes, `engine::docker` containers | `stack`, `backing`, `tls` |
 //! | [`ports`] | who holds a port of this machine | nothing |
 //! | [`doctor`] | what each command needs of this machine: probes, and checks decided from them | `ports`, `engine` (the Docker connection) |
@@ -22,6 +23,7 @@
 //! `bench` do no I/O; the executor and the transports hold no decisions.
 #![deny(unsafe_code)]
 
+pub mod adopt;
 pub mod backing;
 pub mod bench;
 pub mod cli;

@@ -28,7 +28,7 @@ impl Args {
         let identity = identity(global)?;
         block_on(async move {
             let drain = global.stack().ok().and_then(|stack| stack.balancer).map(|balancer| balancer.drain.0);
-            let engine = Chosen::find(global.engine, &identity).await?.to_end(identity.clone(), drain)?;
+            let engine = Chosen::find(global.engine, &identity).await?.lenient(identity.clone(), drain)?;
             let lock = lock(global, &engine).await?;
             let observed = engine.observe().await?;
             let nothing = Desired::nothing(identity, engine.ground());

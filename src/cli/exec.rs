@@ -4,7 +4,7 @@ use anyhow::Result;
 
 use super::session::{self, Session, block_on_to_the_end};
 use super::{Global, run};
-use crate::engine::local::Options;
+use crate::engine::Options;
 use crate::error::{Exit, Failure};
 use crate::units::Name;
 

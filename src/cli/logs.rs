@@ -1,18 +1,17 @@
 //! `scalectl logs`.
 
-use std::collections::VecDeque;
 use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use anstyle::{AnsiColor, Style};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use jiff::Timestamp;
 
-use super::session::{self, Session, block_on, identity, interrupted};
+use super::session::{self, Chosen, Session, block_on, identity, interrupted};
 use super::{ColorWhen, Global};
-use crate::engine::AnyEngine;
-use crate::engine::local::{Line, Local, Logs};
+use crate::engine::logs::{Line, Logs, Window};
 use crate::error::Exit;
+use crate::stack::Stack;
 use crate::units::{Name, TimeSpan};
 
 /// How often `--follow` looks for more.
@@ -23,7 +22,7 @@ const COLORS: [AnsiColor; 6] =
 /// Arguments of `scalectl logs`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Only these services, replicas or jobs
+    /// Only these services, replicas, jobs and backing services, or the balancer
     #[arg(value_name = "NAME")]
     names: Vec<Name>,
     /// Go on as more comes
@@ -50,28 +49,32 @@ impl Args {
         let identity = identity(global)?;
         if let Ok(stack) = global.stack() {
             for name in &self.names {
-                let known: Vec<_> = stack.services.keys().chain(stack.jobs.keys()).map(Name::as_str).collect();
-                if !known.iter().any(|k| belongs(name.as_str(), k) || name.as_str().strip_prefix("job-") == Some(*k)) {
-                    return Err(session::unknown("service, replica or job", name.as_str(), known.into_iter()).into());
+                let known = sources(&stack);
+                if !known.iter().any(|k| belongs(name.as_str(), k) || name.as_str().strip_prefix("job-") == Some(k)) {
+                    return Err(session::unknown("log", name.as_str(), known.iter().map(String::as_str)).into());
                 }
             }
         }
         block_on(async move {
-            let local = Local::bare(identity)?;
+            let engine = Chosen::find(global.engine, &identity).await?.bare(identity)?;
             let names = self.names.clone();
-            let wanted = move |log: &str| {
-                log != "supervisor" && (names.is_empty() || names.iter().any(|name| belongs(log, name.as_str())))
-            };
-            let mut logs = Logs::new(local.places().logs(), wanted);
+            let mut logs =
+                engine.logs(move |log| names.is_empty() || names.iter().any(|name| belongs(log, name.as_str())));
             let printer = Printer { json: global.json, raw: self.raw, color: colored(global) };
-            let begin = self.since.and_then(|span| Timestamp::now().checked_sub(span.0).ok());
-            let mut lines: VecDeque<_> = logs.read().context("reading the logs")?.into();
-            lines.retain(|line| begin.is_none_or(|begin| line.time.is_none_or(|time| time >= begin)));
-            let skipped = self.tail.map_or(0, |tail| lines.len().saturating_sub(tail));
-            printer.print(lines.iter().skip(skipped))?;
+            let since = self.since.and_then(|span| Timestamp::now().checked_sub(span.0).ok());
+            let lines = logs.present(Window { since, tail: self.tail }).await?;
+            printer.print(lines.iter())?;
             if self.follow { poll(global, &mut logs, &printer).await } else { Ok(Exit::Done) }
         })
     }
+}
+
+/// What has a log.
+fn sources(stack: &Stack) -> Vec<String> {
+    let named = stack.services.keys().chain(stack.jobs.keys()).chain(stack.backing.keys()).map(ToString::to_string);
+    let front = stack.balancer.iter().map(|_| "balancer".to_owned());
+    let inner = stack.services.keys().map(|service| format!("{service}-balancer"));
+    named.chain(front).chain(inner).collect()
 }
 
 /// Whether a log is of the service, replica or job.
@@ -86,9 +89,8 @@ fn belongs(log: &str, name: &str) -> bool {
 ///
 /// When a log cannot be read.
 pub async fn follow(global: &Global, session: &Session<'_>) -> Result<Exit> {
-    let AnyEngine::Local(local) = &session.engine else { return Ok(Exit::Done) };
-    let mut logs = Logs::new(local.places().logs(), |log| log != "supervisor");
-    logs.read().context("reading the logs")?;
+    let mut logs = session.engine.logs(|_| true);
+    logs.present(Window { since: Some(Timestamp::now()), tail: Some(0) }).await?;
     let printer = Printer { json: global.json, raw: false, color: colored(global) };
     poll(global, &mut logs, &printer).await
 }
@@ -97,6 +99,7 @@ async fn poll(global: &Global, logs: &mut Logs, printer: &Printer) -> Result<Exi
     let end = interrupted();
     tokio::pin!(end);
     loop {
+        printer.print(logs.more().await?.iter())?;
         tokio::select! {
             () = tokio::time::sleep(POLL) => {}
             () = &mut end => {
@@ -104,7 +107,6 @@ async fn poll(global: &Global, logs: &mut Logs, printer: &Printer) -> Result<Exi
                 return Ok(Exit::Done);
             }
         }
-        printer.print(logs.read().context("reading the logs")?.iter())?;
     }
 }
 

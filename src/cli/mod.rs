@@ -19,6 +19,7 @@ mod demo;
 mod doctor;
 mod down;
 mod exec;
+mod init;
 mod interrupt;
 mod logs;
 mod man;
@@ -123,6 +124,8 @@ pub enum ColorWhen {
 enum Verb {
     /// Render a new project from a template
     New(new::Args),
+    /// Adopt a folder that has a compose file or a Dockerfile
+    Init(init::Args),
     /// Validate scalectl.toml and everything it points to, without starting anything
     Check(check::Args),
     /// Print the resolved stack with its secrets masked
@@ -197,6 +200,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     let global = &cli.global;
     match cli.verb {
         Verb::New(args) => args.run(global),
+        Verb::Init(args) => args.run(global),
         Verb::Check(args) => args.run(global),
         Verb::Config(args) => args.run(global),
         Verb::Schema(args) => args.run(global),

@@ -4,8 +4,7 @@ use anyhow::Result;
 
 use super::session::{self, Session, block_on};
 use super::{Global, up};
-use crate::engine::Intent;
-use crate::engine::local::Options;
+use crate::engine::{Intent, Options};
 use crate::error::Exit;
 use crate::units::{Name, TimeSpan};
 
@@ -31,7 +30,7 @@ impl Args {
     /// With the root cause of what does not come up.
     pub fn run(self, global: &Global) -> Result<Exit> {
         block_on(async move {
-            let session = Session::open_to_change(global, Options { timeout: self.timeout.0 }, self.dry_run).await?;
+            let session = Session::open_to_change(global, Options::within(self.timeout.0), self.dry_run).await?;
             session::require_services(&session, &self.services)?;
             let restart = match self.services.is_empty() {
                 true => session.stack.services.keys().cloned().collect(),

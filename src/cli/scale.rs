@@ -6,8 +6,7 @@ use anyhow::Result;
 
 use super::session::{self, Session, block_on};
 use super::{Global, up};
-use crate::engine::Intent;
-use crate::engine::local::Options;
+use crate::engine::{Intent, Options};
 use crate::error::{Exit, Failure};
 use crate::stack::{self, Replicas};
 use crate::units::{Name, TimeSpan};
@@ -62,7 +61,7 @@ impl Args {
     }
 
     async fn scale(self, global: &Global) -> Result<Exit> {
-        let mut session = Session::open_to_change(global, Options { timeout: self.timeout.0 }, self.dry_run).await?;
+        let mut session = Session::open_to_change(global, Options::within(self.timeout.0), self.dry_run).await?;
         let services: Vec<_> = self.targets.iter().map(|t| t.service.clone()).collect();
         if let Some(twice) = services.iter().enumerate().find(|(at, name)| services[..*at].contains(name)) {
             return Err(Failure::usage(format!("{} is named twice", twice.1)).into());

@@ -9,10 +9,10 @@ use anyhow::{Context as _, Result};
 
 use super::Global;
 use crate::engine::docker::{self, Docker, connect};
-use crate::engine::local::{Local, Options, Places};
+use crate::engine::local::{Local, Places};
 use crate::engine::{
-    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Plan, Presence, choose, diff, execute,
-    ground,
+    AnyEngine, Desired, Engine, EngineKind, Identity, Intent, Lock, Observed, Options, Plan, Presence, choose, diff,
+    execute, ground,
 };
 use crate::error::Failure;
 use crate::stack::{self, Stack};
@@ -224,6 +224,12 @@ impl<'g> Session<'g> {
         self.carry_out(&plan).await
     }
 
+    /// Leaves nothing to be prepared but what one service needs.
+    pub fn only(&mut self, service: &Name) {
+        self.desired.services.retain(|known| &known.name == service);
+        self.desired.balancers.clear();
+    }
+
     /// The flags that every command takes.
     pub fn global(&self) -> &Global {
         self.global
@@ -303,7 +309,7 @@ impl Chosen {
     /// # Errors
     ///
     /// As [`Chosen::bare`].
-    pub fn to_end(self, identity: Identity, drain: Option<Duration>) -> Result<AnyEngine, Failure> {
+    pub fn lenient(self, identity: Identity, drain: Option<Duration>) -> Result<AnyEngine, Failure> {
         Ok(match self.connection {
             None => AnyEngine::Local(Box::new(Local::to_end(identity, drain)?)),
             Some(connection) => AnyEngine::Docker(Box::new(Docker::to_end(identity, connection)?)),

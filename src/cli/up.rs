@@ -6,8 +6,7 @@ use anyhow::Result;
 
 use super::session::{self, Session, block_on};
 use super::{Global, logs, status, stdout};
-use crate::engine::local::Options;
-use crate::engine::{BalancerId, Intent, Plan};
+use crate::engine::{BalancerId, Intent, Options, Plan};
 use crate::error::Exit;
 use crate::units::{Name, TimeSpan};
 
@@ -40,7 +39,7 @@ impl Args {
 
     async fn up(self, global: &Global) -> Result<Exit> {
         let begin = Instant::now();
-        let options = Options { timeout: self.timeout.0 };
+        let options = Options::within(self.timeout.0);
         let session = Session::open_to_change(global, options, self.dry_run).await?;
         session::require_services(&session, &self.services)?;
         let intent = Intent::Up { only: self.services.clone(), scaled: Vec::new() };

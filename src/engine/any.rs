@@ -7,8 +7,10 @@ use super::choose::EngineKind;
 use super::docker::Docker;
 use super::execute::{Engine, Note};
 use super::local::Local;
+use super::logs::Logs;
 use super::model::{Ground, Identity, Observed, ObservedReplica};
 use super::plan::{Action, Plan};
+use super::usage::Sample;
 use crate::error::Failure;
 use crate::units::Name;
 
@@ -116,6 +118,29 @@ impl AnyEngine {
                 local.foreground(&replica.id.service, Some(command), variables).await
             }
             Self::Docker(docker) => docker.exec(&replica.id, command).await,
+        }
+    }
+
+    /// A look at what each running replica and balancer uses, by its name.
+    ///
+    /// # Errors
+    ///
+    /// When the engine does not answer.
+    pub async fn samples(&self, observed: &Observed) -> Result<BTreeMap<String, Sample>, Failure> {
+        match self {
+            Self::Local(_) => Ok(super::local::samples(observed)),
+            Self::Docker(docker) => Ok(docker.samples(observed).await),
+        }
+    }
+
+    /// The logs whose sources are wanted: replicas (`api-2`), jobs (`job-migrate`), balancers.
+    pub fn logs(&self, wanted: impl Fn(&str) -> bool + 'static) -> Logs {
+        match self {
+            Self::Local(local) => {
+                let wanted = move |source: &str| source != "supervisor" && wanted(source);
+                Logs::Local(super::local::Logs::new(local.places().logs(), wanted))
+            }
+            Self::Docker(docker) => Logs::Docker(docker.logs(wanted)),
         }
     }
 

@@ -13,12 +13,15 @@ mod diff;
 mod execute;
 mod lock;
 mod model;
+mod options;
 mod plan;
 mod preflight;
 
 pub mod docker;
 pub mod local;
+pub mod logs;
 pub mod source;
+pub mod usage;
 
 pub use any::AnyEngine;
 pub use choose::{EngineKind, Presence, choose};
@@ -30,4 +33,5 @@ pub use model::{
     Fingerprint, Ground, Identity, Observed, ObservedBalancer, ObservedReplica, Preparation, Replacement, ReplicaId,
     ReplicaState,
 };
+pub use options::Options;
 pub use plan::{Action, Plan, Step, StepId};

@@ -29,6 +29,6 @@ mod write;
 pub use answers::{Choice, check_name, choose};
 pub use catalog::{DEFAULT_TEMPLATE, all, find};
 pub use error::ScaffoldError;
-pub use render::{Mode, RenderedFile, render};
+pub use render::{Mode, RenderedFile, render, secret};
 pub use template::{Feature, Manifest, SourceFile, Template};
 pub use write::{Existing, write};

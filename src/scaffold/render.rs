@@ -168,7 +168,7 @@ fn rendered_path(path: &Path) -> PathBuf {
 
 /// A secret of letters and digits from the operating system's generator: 5.95 bits a character, safe in a URL and in
 /// every shell.
-fn secret(length: usize) -> String {
+pub fn secret(length: usize) -> String {
     Alphanumeric.sample_iter(UnwrapErr(SysRng)).take(length.min(1024)).map(char::from).collect()
 }
 

@@ -159,7 +159,7 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 /// Whether a process's environment can hold a variable of this name, as POSIX writes them.
-pub(super) fn is_variable_name(name: &str) -> bool {
+pub fn is_variable_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

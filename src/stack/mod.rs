@@ -33,7 +33,7 @@ mod tests;
 pub use budget::{Budget, DEFAULT_POOL_SIZE, POOL_SIZE, Scale, Share};
 pub use check::{Finding, Report, Severity, check};
 pub use edit::{EditError, save_replicas};
-pub use interpolate::{FillError, fill, variables_in};
+pub use interpolate::{FillError, fill, is_variable_name, variables_in};
 pub use model::*;
 pub use order::Part;
 pub use path::{KeyPath, Step};

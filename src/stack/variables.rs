@@ -43,6 +43,15 @@ impl Variables {
         Ok(Self { dot_env: parse_dot_env(&text)?, environment })
     }
 
+    /// These variables, and more in `.env`; what stood there stays as it is.
+    #[must_use]
+    pub fn with_dot_env(mut self, more: &BTreeMap<String, String>) -> Self {
+        for (name, value) in more {
+            self.dot_env.entry(name.clone()).or_insert_with(|| value.clone());
+        }
+        self
+    }
+
     /// The value of a variable, and whether its name or a password in it makes it a secret.
     pub fn lookup(&self, name: &str) -> Option<EnvValue> {
         let text = self.environment.get(name).or_else(|| self.dot_env.get(name))?;

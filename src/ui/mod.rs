@@ -2,9 +2,11 @@
 
 pub mod bench;
 mod plan;
+mod screen;
 mod table;
 
 pub use plan::PlanProgress;
+pub use screen::Screen;
 pub use table::table;
 
 use anstyle::{AnsiColor, Style};

@@ -4,7 +4,6 @@
 label=scalectl.tests.key
 suite=trixie
 base=debian:$suite-slim
-mirror=http://deb.debian.org/debian
 # Where a proxy reads along, its certificate is among the host's.
 certificates=/etc/ssl/certs/ca-certificates.crt
 
@@ -51,14 +50,15 @@ unpack_base() {
     needs debootstrap debootstrap
     say "making $base with debootstrap"
     rm -rf "$1"
-    debootstrap --variant=minbase --include=ca-certificates $suite "$1" $mirror >"$1.log" 2>&1 ||
+    debootstrap --variant=minbase --include=ca-certificates $suite "$1" >"$1.log" 2>&1 ||
         fail_with "$1.log" "debootstrap failed"
     touch "$1.complete"
 }
 
 # make_base KEY: Debian as small as the official image. No service starts, no documentation, no package cache.
 make_base() {
-    local folder=$docker_state/base
+    local folder
+    folder=$docker_state/base-$(declare -f unpack_base | digest)
     unpack_base "$folder"
     printf '#!/bin/sh\nexit 101\n' >"$folder$policy"
     chmod 755 "$folder$policy"

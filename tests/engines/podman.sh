@@ -91,6 +91,7 @@ podman_images() {
     for name in "${missing[@]}"; do
         ours_podman tag "$(docker_id "$name")" "$(full_name "$name")"
     done
+    ours_podman image prune --force --filter "label=$label" >/dev/null
 }
 
 podman_up() {

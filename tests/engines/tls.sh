@@ -131,6 +131,7 @@ tls_images() {
     [ ${#missing[@]} -eq 0 ] && return
     say "copying ${missing[*]}"
     docker save "${missing[@]}" | there docker load >/dev/null
+    there docker image prune --force --filter "label=$label" >/dev/null
 }
 
 tls_up() {

@@ -79,7 +79,7 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
             nano_cpus: spec.resources.as_ref().and_then(|r| r.cpu).map(|cpu| i64::from(cpu.millis()) * 1_000_000),
             memory: spec.resources.as_ref().and_then(|r| r.memory).and_then(|m| i64::try_from(m.0).ok()),
             network_mode: Some(placed.network.to_owned()),
-            restart_policy: placed.restart.then(|| RestartPolicy {
+            restart_policy: placed.restart.then_some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
                 maximum_retry_count: None,
             }),

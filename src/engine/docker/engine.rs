@@ -18,10 +18,10 @@ use super::observe::{self, Inventory};
 use super::spec::{self, BalancerSpec, Container, Input, Origin, Specs};
 use super::{fail, files, preflight, pull, readiness};
 use crate::backing;
-use crate::engine::local::{Options, Places};
+use crate::engine::local::Places;
 use crate::engine::{
     Action, BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume,
-    Engine, Fingerprint, Ground, Identity, Note, Observed, Plan, Preparation, Replacement, ReplicaId, source,
+    Engine, Fingerprint, Ground, Identity, Note, Observed, Options, Plan, Preparation, Replacement, ReplicaId, source,
 };
 use crate::error::Failure;
 use crate::stack::{Build, Part, Stack};
@@ -146,7 +146,8 @@ impl Docker {
         self.connection.endpoint.remote
     }
 
-    fn names(&self) -> Names<'_> {
+    /// What the project's things are called.
+    pub(super) fn names(&self) -> Names<'_> {
         Names(&self.identity.project)
     }
 
@@ -296,7 +297,7 @@ impl Docker {
     }
 
     /// The volume with a container's files.
-    async fn files(&self, service: &Name, spec: &Container) -> Result<Option<String>, Failure> {
+    pub(super) async fn files(&self, service: &Name, spec: &Container) -> Result<Option<String>, Failure> {
         if spec.files.is_empty() {
             return Ok(None);
         }

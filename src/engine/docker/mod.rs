@@ -12,10 +12,12 @@ mod ends;
 mod engine;
 mod fail;
 mod files;
+mod logs;
 mod observe;
 mod preflight;
 mod readiness;
 mod terminal;
+mod usage;
 
 pub mod balancer;
 pub mod build;
@@ -28,4 +30,5 @@ pub mod registry;
 pub mod spec;
 
 pub use engine::Docker;
+pub use logs::Logs;
 pub use observe::runs;

@@ -101,7 +101,7 @@ fn refuse_other_roots(
     roots: impl Iterator<Item = std::path::PathBuf>,
     lenient: bool,
 ) -> Result<(), Failure> {
-    let other = roots.into_iter().find(|root| root != &identity.root && !(lenient && !Path::new(root).exists()));
+    let other = roots.into_iter().find(|root| root != &identity.root && (!lenient || Path::new(root).exists()));
     let Some(other) = other else { return Ok(()) };
     let name = &identity.project;
     let failure = Failure::failed(format!("a project called {name} from another folder is on this engine"))

@@ -15,7 +15,7 @@ use super::volumes::Volumes;
 use crate::backing;
 use crate::engine::{
     Action, Desired, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume, Engine, Ground, Identity, Note,
-    Observed, Plan, Preparation, Replacement, ReplicaId, preflight,
+    Observed, Options, Plan, Preparation, Replacement, ReplicaId, preflight,
 };
 use crate::error::Failure;
 use crate::ports;
@@ -25,19 +25,6 @@ use crate::units::Name;
 const POLL: Duration = Duration::from_millis(5);
 /// How long a supervisor that owns nothing any more may take to end.
 const END: Duration = Duration::from_secs(15);
-
-/// What a command may set.
-#[derive(Debug, Clone, Copy)]
-pub struct Options {
-    /// How long a replica may take to become ready.
-    pub timeout: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { timeout: Duration::from_secs(120) }
-    }
-}
 
 /// The local engine of one project.
 pub struct Local {

@@ -5,21 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
-/// When a line was written, as far as it says so.
-pub type Stamp = Option<Timestamp>;
-
-/// One line of a log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// When; a line that does not say so was written when the one before it was.
-    pub time: Stamp,
-    /// The replica or job.
-    pub source: String,
-    /// The line, without its end.
-    pub text: String,
-}
+use super::supervisor::rotated_files;
+use crate::engine::logs::{Line, Stamp};
 
 /// The logs of a folder.
 pub struct Logs {
@@ -51,6 +38,11 @@ impl Logs {
     pub fn read(&mut self) -> io::Result<Vec<Line>> {
         let mut lines = Vec::new();
         for (source, path) in self.files()? {
+            if !self.positions.contains_key(&source) {
+                for path in rotated_files(&path) {
+                    lines.extend(read_from(&path, &source, &mut Position::default())?);
+                }
+            }
             let position = self.positions.entry(source.clone()).or_default();
             lines.extend(read_from(&path, &source, position)?);
         }
@@ -134,5 +126,17 @@ mod tests {
         assert_eq!(more[0].text, "partial");
         fs::write(folder.path().join("api-1.log"), "x\n").unwrap();
         assert_eq!(logs.read().unwrap()[0].text, "x");
+    }
+
+    #[test]
+    fn rotated_files_come_first() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path(), "api-1", "c\n");
+        fs::write(folder.path().join("api-1.log.1"), "b\n").unwrap();
+        fs::write(folder.path().join("api-1.log.2"), "a\n").unwrap();
+        let mut logs = Logs::new(folder.path().to_owned(), |_| true);
+        let texts: String = logs.read().unwrap().into_iter().map(|line| line.text).collect();
+        assert_eq!(texts, "abc");
+        assert!(logs.read().unwrap().is_empty());
     }
 }

@@ -18,15 +18,17 @@ mod protocol;
 mod sources;
 mod spec;
 mod supervisor;
+mod usage;
 mod volumes;
 
 pub mod balancer;
 pub mod environment;
 pub mod probe;
 
-pub use engine::{Local, Options};
-pub use logs::{Line, Logs, Stamp};
+pub use engine::Local;
+pub use logs::Logs;
 pub use places::Places;
 pub use protocol::Process;
 pub use spec::{Specs, specs};
 pub use supervisor::supervise;
+pub use usage::samples;

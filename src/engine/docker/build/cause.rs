@@ -124,7 +124,9 @@ mod tests {
     }
 
     fn step(title: &str, instruction: &str, number: Option<usize>) -> Step {
-        Step { title: title.into(), instruction: instruction.into(), number, ..Step::default() }
+        let mut step = Step::default();
+        (step.title, step.instruction, step.number) = (title.into(), instruction.into(), number);
+        step
     }
 
     fn cause(text: &str, step: Option<&Step>, said: &str) -> Failure {

@@ -53,6 +53,11 @@ pub fn rotate(path: &Path) -> io::Result<()> {
     log.set_len(0)
 }
 
+/// The rotated files of a log, the oldest first.
+pub fn rotated_files(path: &Path) -> Vec<PathBuf> {
+    (1..=KEPT).rev().map(|n| rotated(path, n)).filter(|path| path.exists()).collect()
+}
+
 /// The last `lines` lines of a log; empty if there is none.
 pub fn tail(path: &Path, lines: usize) -> Vec<String> {
     tail_from(path, 0, lines)

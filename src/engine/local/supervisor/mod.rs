@@ -17,7 +17,7 @@ mod replica;
 mod serve;
 
 pub use child::secret_variables;
-pub use journal::tail;
+pub use journal::{rotated_files, tail};
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
