@@ -24,6 +24,7 @@ mod init;
 mod interrupt;
 mod logs;
 mod man;
+mod manifests;
 mod new;
 mod pull;
 mod report;
@@ -162,6 +163,8 @@ enum Verb {
     Run(run::Args),
     /// Print the address of a service or backing service
     Url(url::Args),
+    /// Print the stack as another program's manifests: a compose file
+    Manifests(manifests::Args),
     /// Load a URL or a service, and report latencies
     Bench(Box<bench::Args>),
     /// Render any report from the JSON of a bench
@@ -224,6 +227,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Verb::Exec(args) => args.run(global),
         Verb::Run(args) => args.run(global),
         Verb::Url(args) => args.run(global),
+        Verb::Manifests(args) => args.run(global),
         Verb::Bench(args) => args.run(global),
         Verb::Report(args) => args.run(global),
         Verb::Demo(args) => args.run(global),

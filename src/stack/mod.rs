@@ -24,6 +24,7 @@ mod problem;
 mod schema;
 mod secret;
 mod show;
+mod symbol;
 mod validate;
 mod variables;
 
@@ -40,6 +41,7 @@ pub use path::{KeyPath, Step};
 pub use problem::{LoadError, Location, Problem};
 pub use schema::{SCHEMA_ID, schema};
 pub use secret::{MASK, has_password, is_secret_name};
+pub use symbol::{as_symbol, replace_symbols, symbol};
 pub use variables::{DOT_ENV, Variables};
 
 use document::Document;
@@ -71,6 +73,19 @@ impl Source {
 ///
 /// Everything that is wrong with its files, at once.
 pub fn load(source: &Source) -> Result<Stack, LoadError> {
+    load_with(source, |variables| variables)
+}
+
+/// As [`load`], with a symbol in the place of every secret: what is made of the stack names its secrets and holds none.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn load_symbolic(source: &Source) -> Result<Stack, LoadError> {
+    load_with(source, Variables::symbolic)
+}
+
+fn load_with(source: &Source, seen: impl Fn(Variables) -> Variables) -> Result<Stack, LoadError> {
     let document = read_all(source)?;
     let first =
         source.files.first().map_or_else(|| source.directory.join(FILE_NAME), |file| source.directory.join(file));
@@ -78,7 +93,7 @@ pub fn load(source: &Source) -> Result<Stack, LoadError> {
     let root = folder
         .canonicalize()
         .map_err(|error| Problem::of_file(folder.display().to_string(), format!("cannot be entered: {error}")))?;
-    let variables = Variables::read(&root)?;
+    let variables = seen(Variables::read(&root)?);
     let stack = assemble::assemble(document, root, variables, source.project.as_ref())?;
     let missing = missing_folders(&stack);
     if missing.is_empty() { Ok(stack) } else { Err(LoadError { problems: missing }) }

@@ -126,6 +126,10 @@ pub struct Service {
     /// Processor and memory limits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// Whether nothing in its container can be written but `/tmp`, which is in memory; the local engine has no such
+    /// thing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// Horizontal autoscaling; Kubernetes only, the other engines ignore it and say so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscale: Option<Autoscale>,

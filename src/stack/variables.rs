@@ -7,6 +7,7 @@ use std::path::Path;
 use super::model::EnvValue;
 use super::problem::Problem;
 use super::secret;
+use super::symbol;
 
 /// Name of the file beside the stack file that holds the project's secrets.
 pub const DOT_ENV: &str = ".env";
@@ -55,13 +56,27 @@ impl Variables {
     /// The value of a variable, and whether its name or a password in it makes it a secret.
     pub fn lookup(&self, name: &str) -> Option<EnvValue> {
         let text = self.environment.get(name).or_else(|| self.dot_env.get(name))?;
-        Some(EnvValue { text: text.clone(), secret: secret::is_secret_name(name) || secret::has_password(text) })
+        Some(EnvValue { text: text.clone(), secret: is_secret(name, text) })
+    }
+
+    /// The same variables, with a symbol in the place of every secret.
+    pub fn symbolic(mut self) -> Self {
+        for (name, text) in self.dot_env.iter_mut().chain(&mut self.environment) {
+            if !text.is_empty() && is_secret(name, text) {
+                *text = symbol::symbol(name);
+            }
+        }
+        self
     }
 
     /// The variables that `.env` sets, whether or not the environment overrides them.
     pub fn dot_env_names(&self) -> impl Iterator<Item = &str> {
         self.dot_env.keys().map(String::as_str)
     }
+}
+
+fn is_secret(name: &str, text: &str) -> bool {
+    secret::is_secret_name(name) || secret::has_password(text) || symbol::has_symbol(text)
 }
 
 impl fmt::Debug for Variables {

@@ -23,6 +23,7 @@ mod usage;
 pub mod balancer;
 pub mod build;
 pub mod client_config;
+pub mod compose;
 pub mod connect;
 pub mod labels;
 pub mod pull;

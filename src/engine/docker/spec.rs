@@ -247,6 +247,8 @@ impl Specs {
             aliases: vec![format!("replicas.{name}")],
             ports: service.port.iter().map(|port| PublishedPort { container: port.0, host: None }).collect(),
             resources: service.resources.clone(),
+            read_only: service.read_only,
+            tmpfs: service.read_only.then(|| "/tmp".to_owned()).into_iter().collect(),
             check: check(service),
             stop_timeout: service.stop_timeout.0,
             ..Container::new(image)

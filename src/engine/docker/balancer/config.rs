@@ -66,12 +66,25 @@ struct Member {
 ///
 /// Never for the built-in template, which a test renders.
 pub fn render(config: &BalancerConfig) -> Result<String, Failure> {
+    let member = |id: &ReplicaId| Member { id: id.to_string(), host: dns_name(&config.project, id) };
+    render_members(config, &sorted(&config.members).iter().map(member).collect::<Vec<_>>())
+}
+
+/// The nginx.conf for replicas that one name of the network stands for, however many they are.
+///
+/// # Errors
+///
+/// As [`render`].
+pub fn render_name(config: &BalancerConfig, host: &str) -> Result<String, Failure> {
+    render_members(config, &[Member { id: config.service.to_string(), host: host.to_owned() }])
+}
+
+fn render_members(config: &BalancerConfig, members: &[Member]) -> Result<String, Failure> {
     let mut listen = config.listen.clone();
     listen.sort_unstable();
     listen.dedup();
-    let member = |id: &ReplicaId| Member { id: id.to_string(), host: dns_name(&config.project, id) };
     let mut context = Context::new();
-    context.insert("members", &sorted(&config.members).iter().map(member).collect::<Vec<_>>());
+    context.insert("members", members);
     context.insert("port", &config.port);
     context.insert("listen", &listen);
     context.insert("drain", &config.drain.max(LEAST_DRAIN).as_millis());

@@ -10,5 +10,5 @@
 mod config;
 mod reload;
 
-pub use config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, IMAGE, members, render};
+pub use config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, IMAGE, members, render, render_name};
 pub use reload::{install, put, read_members};
