@@ -129,7 +129,10 @@ impl Composed {
 
 impl Drop for Composed {
     fn drop(&mut self) {
-        let _ = self.compose(&["down", "--volumes", "--rmi", "all", "--timeout", "5"]);
+        // Not `--rmi all`: the base images belong to the other tests as well.
+        let _ = self.compose(&["down", "--volumes", "--timeout", "5"]);
+        let built = format!("scalectl/{}:api", self.project.name);
+        let _ = Command::new("docker").args(["image", "rm", &built]).output();
     }
 }
 

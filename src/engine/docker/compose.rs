@@ -3,7 +3,7 @@
 //! Made from a stack that was loaded with symbols in the place of its secrets ([`crate::stack::load_symbolic`]): the
 //! file names `.env`'s variables, and compose reads them. What compose cannot do is told in notes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -109,7 +109,14 @@ fn fits_url(variable: &str, values: &Variables) -> bool {
 
 /// The compose file of what runs: pure.
 fn render(stack: &Stack, specs: Specs) -> Result<Compose, Failure> {
-    let mut writer = Writer { stack, specs: &specs, configs: Map::new(), secrets: Map::new(), notes: Vec::new() };
+    let mut writer = Writer {
+        stack,
+        specs: &specs,
+        configs: Map::new(),
+        secrets: Map::new(),
+        notes: Vec::new(),
+        writable: BTreeSet::new(),
+    };
     let mut services = Map::new();
     for (name, (container, _)) in &specs.backing {
         services.insert(name.to_string(), writer.backing(name, container));
@@ -127,7 +134,11 @@ fn render(stack: &Stack, specs: Specs) -> Result<Compose, Failure> {
         }
     }
     let volumes: Map<_, _> = specs.volumes.keys().map(|name| (name.to_string(), json!({}))).collect();
-    let Writer { configs, secrets, mut notes, .. } = writer;
+    let Writer { configs, secrets, mut notes, writable, .. } = writer;
+    if !writable.is_empty() {
+        let who = writable.into_iter().collect::<Vec<_>>().join(", ");
+        notes.push(format!("{who}: the root file system can be written, for compose puts configs and secrets into it"));
+    }
     notes.extend(specs.notes.iter().cloned());
     let mut document = Map::new();
     document.insert("name".to_owned(), json!(stack.project.name));
@@ -154,6 +165,8 @@ struct Writer<'a> {
     configs: Map<String, Value>,
     secrets: Map<String, Value>,
     notes: Vec<String>,
+    /// Those whose root file system is read-only in `up`, and cannot be here.
+    writable: BTreeSet<String>,
 }
 
 impl Writer<'_> {
@@ -245,6 +258,9 @@ impl Writer<'_> {
         let (configs, secrets) = self.files(owner, &container.files);
         // Compose puts them in by archive, which a root file system that is read-only refuses.
         let read_only = container.read_only && configs.is_empty() && secrets.is_empty();
+        if container.read_only && !read_only {
+            self.writable.insert(owner.to_string());
+        }
         put("configs", configs.into());
         put("secrets", secrets.into());
         let port = |port: &spec::PublishedPort| match port.host {
