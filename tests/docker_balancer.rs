@@ -153,6 +153,7 @@ impl Ground {
             listen: vec![8080, 8000],
             service: "api".parse().unwrap(),
             port: 8000,
+            check: None,
             members: slots.iter().map(|slot| id(*slot)).collect(),
             project: self.project.parse().unwrap(),
             drain: Duration::from_secs(10),

@@ -11,6 +11,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
 use std::process::Command;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,6 +54,46 @@ impl Shop {
         docker(&["inspect", "--format", "{{.State.Pid}}", &self.container(replica)]).parse().unwrap()
     }
 
+    /// What Prometheus answers.
+    fn prometheus(&self, path: &str) -> Value {
+        let url = self.project.ok(&["url", "prometheus"]);
+        let address = url.trim().trim_start_matches("http://").trim_end_matches('/');
+        let answer: Value = serde_json::from_str(&fetch(address, path)).unwrap();
+        assert_eq!(answer["status"], "success", "{path}: {answer}");
+        answer["data"].clone()
+    }
+
+    /// Waits until Prometheus collects from so many replicas.
+    fn collected(&self, replicas: usize) {
+        eventually(&format!("Prometheus collects from {replicas} replicas"), || {
+            let targets = self.prometheus("/api/v1/targets?state=active")["activeTargets"].clone();
+            let api = targets.as_array()?.iter().filter(|t| t["labels"]["job"] == "api");
+            let healthy: Vec<_> = api.map(|target| target["health"] == "up").collect();
+            (healthy.len() == replicas && healthy.iter().all(|healthy| *healthy)).then_some(())
+        });
+    }
+
+    /// Asserts that every query of the dashboard has an answer, and that every rule can be evaluated.
+    fn assert_dashboard(&self) {
+        let file = self.project.root().join("monitoring/grafana-dashboard.json");
+        let dashboard: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+        let mut queries = Vec::new();
+        expressions(&dashboard, &mut queries);
+        assert!(queries.len() > 20, "{queries:?}");
+        for query in queries {
+            let path = format!("/api/v1/query?query={}", encoded(&query));
+            eventually(&format!("an answer to {query}"), || {
+                (!self.prometheus(&path)["result"].as_array()?.is_empty()).then_some(())
+            });
+        }
+        eventually("every rule is evaluated", || {
+            let groups = self.prometheus("/api/v1/rules")["groups"].clone();
+            let rules = groups.as_array()?.iter().flat_map(|group| group["rules"].as_array().into_iter().flatten());
+            let health: Vec<_> = rules.map(|rule| rule["health"] == "ok").collect();
+            (health.len() > 5 && health.iter().all(|healthy| *healthy)).then_some(())
+        });
+    }
+
     /// Waits until every replica and backing service is ready, and every replica of `api` is reached through the balancer.
     fn healthy(&self, title: &str) -> Duration {
         let begin = Instant::now();
@@ -85,6 +126,31 @@ impl Shop {
             "SELECT count(*) FROM (SELECT user_id FROM sent_emails GROUP BY user_id HAVING count(*) > 1) AS twice";
         assert_eq!(self.number(twice), 0, "{title}");
     }
+}
+
+/// All queries in a dashboard, whichever row they are in.
+fn expressions(part: &Value, found: &mut Vec<String>) {
+    match part {
+        Value::Object(members) => {
+            found.extend(members.get("expr").and_then(Value::as_str).map(str::to_owned));
+            members.values().for_each(|member| expressions(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| expressions(item, found)),
+        _ => {}
+    }
+}
+
+fn encoded(text: &str) -> String {
+    text.bytes().map(|byte| format!("%{byte:02X}")).collect()
+}
+
+/// The body of an answer; HTTP/1.0, so that it comes in one piece.
+fn fetch(address: &str, path: &str) -> String {
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: test\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 /// Nothing where there is no Docker. The stack goes with the last test's guard.
@@ -125,6 +191,7 @@ fn changes_under_load_lose_no_request() {
     };
     for round in 1..=2 {
         step(&["scale", "api=5"], 2);
+        shop.collected(5);
         step(&["scale", "api=2"], 3);
         step(&["restart", "api"], 4);
         let source = project.root().join("app/__init__.py");
@@ -133,6 +200,8 @@ fn changes_under_load_lose_no_request() {
         // Two are replaced, and the third comes back: the file says three.
         step(&["up"], 5);
     }
+    shop.collected(3);
+    shop.assert_dashboard();
     let summary = load.end();
     assert!(changes >= 20, "{changes} changes");
     println!("{changes} membership changes, {}", summary["counts"]);

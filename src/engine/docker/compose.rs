@@ -217,6 +217,7 @@ impl Writer<'_> {
             listen: balancer.listen.clone(),
             service: balancer.service.clone(),
             port: balancer.port,
+            check: balancer.check.clone(),
             members: Vec::new(),
             project: self.stack.project.name.clone(),
             drain: balancer.drain,

@@ -568,6 +568,7 @@ impl Docker {
             listen: spec.listen.clone(),
             service: spec.service.clone(),
             port: spec.port,
+            check: spec.check.clone(),
             members: Vec::new(),
             project: self.identity.project.clone(),
             drain: spec.drain,

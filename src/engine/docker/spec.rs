@@ -119,6 +119,8 @@ pub struct BalancerSpec {
     pub service: Name,
     /// The port of its members.
     pub port: u16,
+    /// The path at which a member says that it is ready.
+    pub check: Option<String>,
     /// The ports it listens on inside the network.
     pub listen: Vec<u16>,
     /// The port on the loopback interface.
@@ -328,7 +330,9 @@ impl Specs {
         self.images.insert(container.image.clone(), Origin::Pull);
         let mut fingerprint = fingerprint(input, &container, image_source(input, &container.image));
         fingerprint.spec = hash(&json!([fingerprint.spec, port, listen]));
-        let spec = BalancerSpec { container, service: service.clone(), port, listen, published, drain, fingerprint };
+        let check = input.stack.services.get(service).and_then(check).map(|(_, path)| path);
+        let spec =
+            BalancerSpec { container, service: service.clone(), port, check, listen, published, drain, fingerprint };
         self.balancers.insert(id, spec);
     }
 }

@@ -43,6 +43,9 @@ pub struct BalancerConfig {
     pub port: u16,
     /// The replicas that get requests.
     pub members: Vec<ReplicaId>,
+    /// The path at which a member says that it is ready: a new one is asked there, through the balancer.
+    #[serde(default)]
+    pub check: Option<String>,
     /// The project, whose name begins those of its containers.
     pub project: Name,
     /// How long a request may go on after its member or its configuration has left.
@@ -132,6 +135,7 @@ mod tests {
             project: "shop".parse().unwrap(),
             service: "api".parse().unwrap(),
             port: 8000,
+            check: Some("/ready".to_owned()),
             listen: vec![8080, 8000],
             members: members.iter().map(|text| replica(text).unwrap()).collect(),
             drain: Duration::from_secs(30),
