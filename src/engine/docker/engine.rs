@@ -105,7 +105,10 @@ impl Docker {
         let (images, digest_key) = (BTreeMap::new(), docker.digest_key);
         let mut input = Input { stack, backing, project_files, sources, images, digest_key };
         // A first look says which images there have to be; what the engine has of them belongs to what runs.
-        let wanted = spec::specs(&input)?.images;
+        let wanted = match spec::specs(&input) {
+            Ok(specs) => specs.images,
+            Err(failure) => return Err(docker.with_older_data(failure, &input).await),
+        };
         input.images = docker.image_ids(wanted.keys()).await?;
         docker.specs = spec::specs(&input)?;
         docker.builds = docker.build_specs(stack);
@@ -138,7 +141,7 @@ impl Docker {
         &self.specs
     }
 
-    fn api(&self) -> &Api {
+    pub(super) fn api(&self) -> &Api {
         &self.connection.docker
     }
 
@@ -401,6 +404,9 @@ impl Docker {
         if let Some(image) = self.specs.volumes.get(backing) {
             of.insert(labels::IMAGE.to_owned(), image.clone());
         }
+        if let Some((_, fingerprint)) = self.specs.backing.get(backing) {
+            of.insert(labels::SECRETS.to_owned(), fingerprint.secrets.clone());
+        }
         let request = VolumeCreateRequest {
             name: Some(self.names().volume(backing)),
             labels: Some(of),
@@ -457,7 +463,8 @@ impl Docker {
         if code == 0 {
             return Ok(());
         }
-        Err(readiness::job_failed(self.api(), &id, job, spec, code).await)
+        let failed = readiness::job_failed(self.api(), &id, job, spec, code).await;
+        Err(self.or_refused_login(failed).await)
     }
 
     async fn wait_for_end(&self, id: &str) -> Result<i64, Failure> {
@@ -498,10 +505,15 @@ impl Docker {
     }
 
     async fn await_ready(&self, id: &ReplicaId, note: &dyn Fn(Note)) -> Result<(), Failure> {
-        let (_, spec, _) = self.service(id)?;
+        let (role, spec, _) = self.service(id)?;
         let name = self.names().replica(id);
         let (remote, patience) = (self.connection.endpoint.remote, self.options.timeout);
-        readiness::wait(self.api(), &name, &id.to_string(), spec, remote, patience, note).await
+        let waited = readiness::wait(self.api(), &name, &id.to_string(), spec, remote, patience, note).await;
+        match (role, waited) {
+            (Role::Backing, Ok(())) => self.refused_login(&id.service).await.map_or(Ok(()), Err),
+            (Role::Replica, Err(failure)) => Err(self.or_refused_login(failure).await),
+            (_, waited) => waited,
+        }
     }
 
     async fn stop_replica(&self, id: &ReplicaId) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::balancer::IMAGE as BALANCER_IMAGE;
 use super::labels::Names;
-use crate::backing::{self, FileText, Resolved};
+use crate::backing::{self, FileText, Login, Resolved};
 use crate::engine::given::{Variables, hash, keyed_digest};
 use crate::engine::{BalancerId, Fingerprint};
 use crate::error::Failure;
@@ -154,6 +154,8 @@ pub struct Specs {
     pub job_uses: BTreeMap<Name, Vec<Name>>,
     /// Backing services with data: the folder that it is in, and the image that writes it.
     pub volumes: BTreeMap<Name, String>,
+    /// How backing services with data are asked whether it knows the password of `.env`.
+    pub logins: BTreeMap<Name, Login>,
     /// Balancers.
     pub balancers: BTreeMap<BalancerId, BalancerSpec>,
     /// What this engine leaves out or does otherwise, in sentences.
@@ -205,6 +207,7 @@ impl Specs {
         };
         if found.volume.is_some() {
             self.volumes.insert(name.clone(), container.image.clone());
+            self.logins.extend(found.login.map(|login| (name.clone(), login)));
         }
         self.images.insert(container.image.clone(), Origin::Pull);
         let fingerprint = fingerprint(input, &container, image_source(input, &container.image));
