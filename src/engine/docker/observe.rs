@@ -197,10 +197,9 @@ async fn balancers(
         let of = labels_of(container);
         let (Some((id, service)), Some(name)) = (labels::balancer(&of), container.id.as_deref()) else { continue };
         let port = published(container).first().map_or(0, |port| port.1.port());
-        // One that does not run serves nobody: the plan starts another.
-        let fingerprint = if running(container) { inventory.fingerprint(container) } else { Default::default() };
+        let (fingerprint, stopped) = (inventory.fingerprint(container), !running(container));
         let port = if port == 0 { wanted_port(container) } else { port };
-        observed.balancers.push(ObservedBalancer { id, service, port, fingerprint });
+        observed.balancers.push(ObservedBalancer { id, service, port, fingerprint, stopped });
         members.extend(balancer::read_members(docker, name).await?);
     }
     Ok(members)

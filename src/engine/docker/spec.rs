@@ -21,6 +21,10 @@ pub use crate::backing::FILES;
 /// Where a balancer finds its configuration, which changes while it runs.
 pub const BALANCER_CONFIG: &str = "/etc/scalectl";
 
+/// How a folder in memory is mounted. Without a size it may grow to half of the machine's memory: a program that fills it
+/// would meet its memory limit, or the machine its own, instead of a full disk.
+pub const TMPFS: &str = "mode=1777,size=256m";
+
 /// Everything outside the stack that its containers depend on.
 pub struct Input<'a> {
     /// The stack.
