@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bollard::Docker as Api;
 use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
-use bollard::query_parameters::{RemoveVolumeOptions, WaitContainerOptions};
+use bollard::query_parameters::{RemoveVolumeOptions, TagImageOptionsBuilder, WaitContainerOptions};
 use futures_util::StreamExt;
+use serde_json::json;
 
 use super::balancer::{self, BalancerConfig};
 use super::build::{self, BuildSpec};
@@ -38,6 +39,10 @@ pub struct Docker {
     places: Places,
     specs: Specs,
     builds: BTreeMap<String, BuildSpec>,
+    /// What the images that are built are made from, by reference.
+    made_from: BTreeMap<String, Source>,
+    /// The hash of what an image was built from, where the build brought base images that were not there before.
+    built_from: RefCell<BTreeMap<String, String>>,
     options: Options,
     digest_key: [u8; 32],
     /// Whether things of a folder that is gone count as the project's.
@@ -64,6 +69,8 @@ impl Docker {
             places,
             specs: Specs::default(),
             builds: BTreeMap::new(),
+            made_from: BTreeMap::new(),
+            built_from: RefCell::default(),
             options: Options::default(),
             digest_key: [0; 32],
             lenient: false,
@@ -155,7 +162,7 @@ impl Docker {
     }
 
     /// The hash of what each service is built from: its files, how they are built, and the images they are built on.
-    async fn sources(&self, stack: &Stack) -> Result<BTreeMap<Name, String>, Failure> {
+    async fn sources(&mut self, stack: &Stack) -> Result<BTreeMap<Name, String>, Failure> {
         let mut found = BTreeMap::new();
         // Services that are built from the same source are looked at once.
         let mut seen: Vec<(&Build, String)> = Vec::new();
@@ -163,7 +170,12 @@ impl Docker {
             let Some(build) = &service.build else { continue };
             let hash = match seen.iter().find(|(known, _)| *known == build) {
                 Some((_, hash)) => hash.clone(),
-                None => self.source(stack, build).await?,
+                None => {
+                    let source = Source::of(stack, build)?;
+                    let hash = self.hash(&source).await?;
+                    self.made_from.insert(self.names().image(&hash), source);
+                    hash
+                }
             };
             seen.push((build, hash.clone()));
             found.insert(name.clone(), hash);
@@ -171,19 +183,9 @@ impl Docker {
         Ok(found)
     }
 
-    async fn source(&self, stack: &Stack, build: &Build) -> Result<String, Failure> {
-        let context = stack.root.join(&build.context);
-        let files = source::hash(&context, &build.dockerfile)?.to_string();
-        let args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect();
-        let path = context.join(&build.dockerfile);
-        let dockerfile = std::fs::read_to_string(&path).map_err(|e| {
-            Failure::failed(format!("cannot read {}: {e}", path.display()))
-                .hint("the Docker engine builds a service from its Dockerfile; `image` names one that is built already")
-        })?;
-        let bases = build::bases(&dockerfile, &args, build.target.as_deref());
-        let bases = self.image_ids(bases.iter()).await?;
-        let all = serde_json::json!([files, args, build.target, build.network, bases]);
-        Ok(blake3::hash(all.to_string().as_bytes()).to_hex()[..16].to_owned())
+    async fn hash(&self, source: &Source) -> Result<String, Failure> {
+        let bases = self.image_ids(source.bases.iter()).await?;
+        Ok(source.hash(&bases))
     }
 
     async fn image_ids(&self, references: impl Iterator<Item = &String>) -> Result<BTreeMap<String, String>, Failure> {
@@ -296,6 +298,9 @@ impl Docker {
 
     /// The fingerprint of a container that is made now: with the image as it is now, for it may just have been pulled.
     async fn fingerprint(&self, container: &Container, known: &Fingerprint) -> Result<Fingerprint, Failure> {
+        if let Some(source) = self.built_from.borrow().get(&container.image) {
+            return Ok(Fingerprint { source: source.clone(), ..known.clone() });
+        }
         if self.builds.contains_key(&container.image) || !known.source.is_empty() {
             return Ok(known.clone());
         }
@@ -432,9 +437,29 @@ impl Docker {
 
     async fn prepare(&self, image: &str, note: &dyn Fn(Note)) -> Result<(), Failure> {
         match self.builds.get(image) {
-            Some(spec) => build::build(&self.connection, spec, note).await,
+            Some(spec) => {
+                build::build(&self.connection, spec, note).await?;
+                self.know_bases(image).await
+            }
             None => pull::pull(&self.connection, image, note).await,
         }
+    }
+
+    /// A base image that the engine did not have, or that was asked for again, belongs to the source only now that the
+    /// build has pulled it: under the name with its hash the next command finds what this one built.
+    async fn know_bases(&self, image: &str) -> Result<(), Failure> {
+        let Some(source) = self.made_from.get(image) else { return Ok(()) };
+        let hash = self.hash(source).await?;
+        let name = self.names().image(&hash);
+        if name == image {
+            return Ok(());
+        }
+        let (repository, tag) = name.rsplit_once(':').unwrap_or((&name, &hash));
+        let options = TagImageOptionsBuilder::new().repo(repository).tag(tag).build();
+        let tagged = self.api().tag_image(image, Some(options)).await;
+        tagged.map_err(|e| fail::doing(&format!("name image {name}"), &e))?;
+        self.built_from.borrow_mut().insert(image.to_owned(), hash);
+        Ok(())
     }
 
     async fn run_job(&self, job: &Name) -> Result<(), Failure> {
@@ -625,6 +650,36 @@ impl Docker {
     }
 }
 
+/// What an image is built from, besides the ids of its base images: those are the engine's to tell.
+struct Source {
+    /// Files, arguments, target and network.
+    own: [serde_json::Value; 4],
+    /// Base images, as the Dockerfile names them.
+    bases: Vec<String>,
+}
+
+impl Source {
+    fn of(stack: &Stack, build: &Build) -> Result<Self, Failure> {
+        let context = stack.root.join(&build.context);
+        let files = source::hash(&context, &build.dockerfile)?.to_string();
+        let args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect();
+        let path = context.join(&build.dockerfile);
+        let dockerfile = std::fs::read_to_string(&path).map_err(|e| {
+            Failure::failed(format!("cannot read {}: {e}", path.display()))
+                .hint("the Docker engine builds a service from its Dockerfile; `image` names one that is built already")
+        })?;
+        let bases = build::bases(&dockerfile, &args, build.target.as_deref());
+        Ok(Self { own: [json!(files), json!(args), json!(build.target), json!(build.network)], bases })
+    }
+
+    /// The hash, with the ids of those base images that the engine has.
+    fn hash(&self, ids: &BTreeMap<String, String>) -> String {
+        let [files, args, target, network] = &self.own;
+        let all = json!([files, args, target, network, ids]);
+        blake3::hash(all.to_string().as_bytes()).to_hex()[..16].to_owned()
+    }
+}
+
 /// What becomes of a member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Change {
@@ -646,6 +701,7 @@ impl Engine for Docker {
         let looked = observe::observe(self.api(), &inventory, self.connection.endpoint.remote);
         let known = self.image_ids(self.specs.images.keys());
         let (mut observed, images, built) = tokio::try_join!(looked, known, images::built(self.api(), &self.identity))?;
+        inventory.tell_other_images(&mut observed, &images, &self.names());
         observed.environments = images.into_keys().collect();
         observed.images = built;
         Ok(observed)

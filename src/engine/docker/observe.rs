@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::balancer;
 use super::connect::Connection;
 use super::fail;
-use super::labels::{self, Role};
+use super::labels::{self, Names, Role};
 use super::readiness::{self, Answer};
 use crate::engine::{
     Exited, Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
@@ -84,6 +84,21 @@ impl Inventory {
         match away && !on.iter().any(|id| self.networks.iter().any(|ours| ours == id)) {
             true => Fingerprint { environment: "another network".to_owned(), ..known },
             false => known,
+        }
+    }
+
+    /// Replicas of an image that was built again since, from the same source: they run in another environment than a new
+    /// one would. `images` are the ids that the engine has now, by reference.
+    pub fn tell_other_images(&self, observed: &mut Observed, images: &BTreeMap<String, String>, names: &Names<'_>) {
+        for (_, container) in self.containers.iter().filter(|(role, _)| *role == Role::Replica) {
+            let of = labels_of(container);
+            let Some(now) = images.get(&names.image(&labels::fingerprint(&of).source)) else { continue };
+            // Podman leaves the algorithm out here and not there.
+            let is_now = |id: &str| id.trim_start_matches("sha256:") == now.trim_start_matches("sha256:");
+            let seen = labels::replica(&of).and_then(|id| observed.replicas.iter_mut().find(|r| r.id == id));
+            if let Some(seen) = seen.filter(|_| container.image.as_deref().is_some_and(|id| !is_now(id))) {
+                seen.fingerprint.environment = "another image".to_owned();
+            }
         }
     }
 
