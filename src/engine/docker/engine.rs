@@ -1,31 +1,35 @@
-//! The Docker engine: what is desired, what is observed, and each action as requests to the API.
+//! The Docker engine: what is observed, and each action as requests to the API.
+//!
+//! `desired` says what should run; `network` and `balancing` hold the actions of these.
+
+mod balancing;
+mod desired;
+mod network;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bollard::Docker as Api;
-use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{RemoveVolumeOptions, TagImageOptionsBuilder, WaitContainerOptions};
 use futures_util::StreamExt;
-use serde_json::json;
 
-use super::balancer::{self, BalancerConfig};
+use balancing::Change;
+use desired::Source;
+
 use super::build::{self, BuildSpec};
 use super::connect::Connection;
 use super::containers::{self, Placed};
 use super::labels::{self, Names, Role};
 use super::observe::{self, Inventory};
-use super::spec::{self, BalancerSpec, Container, Input, Origin, Specs};
+use super::spec::{self, Container, Input, Specs};
 use super::{fail, files, images, preflight, pull, readiness};
 use crate::backing;
 use crate::engine::local::Places;
-use crate::engine::{
-    Action, BalancerId, Desired, DesiredBalancer, DesiredEnvironment, DesiredJob, DesiredService, DesiredVolume,
-    Engine, Fingerprint, Ground, Identity, Note, Observed, Options, Plan, Preparation, Replacement, ReplicaId, source,
-};
+use crate::engine::{Action, Desired, Engine, Fingerprint, Identity, Note, Observed, Options, Plan, ReplicaId};
 use crate::error::Failure;
-use crate::stack::{Build, Part, Stack};
+use crate::stack::Stack;
 use crate::units::Name;
 
 /// A network or volume that something is only just leaving is free a little later.
@@ -161,129 +165,12 @@ impl Docker {
         Names(&self.identity.project)
     }
 
-    /// The hash of what each service is built from: its files, how they are built, and the images they are built on.
-    async fn sources(&mut self, stack: &Stack) -> Result<BTreeMap<Name, String>, Failure> {
-        let mut found = BTreeMap::new();
-        // Services that are built from the same source are looked at once.
-        let mut seen: Vec<(&Build, String)> = Vec::new();
-        for (name, service) in &stack.services {
-            let Some(build) = &service.build else { continue };
-            let hash = match seen.iter().find(|(known, _)| *known == build) {
-                Some((_, hash)) => hash.clone(),
-                None => {
-                    let source = Source::of(stack, build)?;
-                    let hash = self.hash(&source).await?;
-                    self.made_from.insert(self.names().image(&hash), source);
-                    hash
-                }
-            };
-            seen.push((build, hash.clone()));
-            found.insert(name.clone(), hash);
-        }
-        Ok(found)
-    }
-
-    async fn hash(&self, source: &Source) -> Result<String, Failure> {
-        let bases = self.image_ids(source.bases.iter()).await?;
-        Ok(source.hash(&bases))
-    }
-
     async fn image_ids(&self, references: impl Iterator<Item = &String>) -> Result<BTreeMap<String, String>, Failure> {
         let looked = references.map(|reference| async move {
             Ok::<_, Failure>((reference.clone(), pull::image_id(&self.connection, reference).await?))
         });
         let found = futures_util::future::try_join_all(looked).await?;
         Ok(found.into_iter().filter_map(|(reference, id)| Some((reference, id?))).collect())
-    }
-
-    fn build_specs(&self, stack: &Stack) -> BTreeMap<String, BuildSpec> {
-        let built = self.specs.images.iter().filter_map(|(image, origin)| match origin {
-            Origin::Build(service) => Some((image, stack.services.get(service)?.build.as_ref()?)),
-            Origin::Pull => None,
-        });
-        built
-            .map(|(image, build)| {
-                let spec = BuildSpec {
-                    context: stack.root.join(&build.context),
-                    dockerfile: build.dockerfile.clone(),
-                    target: build.target.clone(),
-                    args: build.args.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect(),
-                    network: build.network.clone(),
-                    cache_from: build.cache_from.clone(),
-                    tag: image.clone(),
-                    labels: labels::of_project(&self.identity).into_iter().collect(),
-                    no_cache: self.options.no_cache,
-                    pull: self.options.pull,
-                };
-                (image.clone(), spec)
-            })
-            .collect()
-    }
-
-    fn desired(&self, stack: &Stack) -> Desired {
-        let backing = self.specs.backing.iter().map(|(name, (container, fingerprint))| DesiredService {
-            name: name.clone(),
-            replicas: 1,
-            fingerprint: fingerprint.clone(),
-            after: Vec::new(),
-            environment: Some(container.image.clone()),
-            replacement: Replacement::StopFirst,
-        });
-        let order = stack.start_order().into_iter().filter_map(|part| match part {
-            Part::Service(name) => Some(name),
-            Part::Backing(_) | Part::Job(_) => None,
-        });
-        let own = order.filter_map(|name| {
-            let service = stack.services.get(name)?;
-            let (container, fingerprint) = self.specs.services.get(name)?;
-            let known = |used: &&Name| stack.services.contains_key(*used) || self.specs.backing.contains_key(*used);
-            Some(DesiredService {
-                name: name.clone(),
-                replicas: service.replicas.0,
-                fingerprint: fingerprint.clone(),
-                after: service.uses.iter().filter(known).cloned().collect(),
-                environment: Some(container.image.clone()),
-                replacement: Replacement::Rolling,
-            })
-        });
-        let jobs = stack.jobs.iter().filter(|(_, job)| !job.before.is_empty()).filter_map(|(name, job)| {
-            let (container, fingerprint) = self.specs.jobs.get(name)?;
-            Some(DesiredJob {
-                name: name.clone(),
-                digest: fingerprint.digest(),
-                before: job.before.clone(),
-                after: self.specs.job_uses.get(name).cloned().unwrap_or_default(),
-                environment: Some(container.image.clone()),
-            })
-        });
-        let balancers = self.specs.balancers.iter().map(|(id, spec)| DesiredBalancer {
-            id: id.clone(),
-            service: spec.service.clone(),
-            port: spec.published,
-            fingerprint: spec.fingerprint.clone(),
-            environment: Some(spec.container.image.clone()),
-        });
-        let images = self.specs.images.iter().map(|(image, origin)| DesiredEnvironment {
-            key: image.clone(),
-            source: format!("image {image}"),
-            preparation: match origin {
-                Origin::Build(_) => Preparation::Build,
-                Origin::Pull => Preparation::Pull,
-            },
-            again: match origin {
-                Origin::Build(_) => self.options.rebuild,
-                Origin::Pull => self.options.pull,
-            },
-        });
-        Desired {
-            identity: self.identity.clone(),
-            ground: Ground::Network,
-            volumes: self.specs.volumes.keys().map(|name| DesiredVolume { name: name.clone() }).collect(),
-            environments: images.collect(),
-            jobs: jobs.collect(),
-            services: backing.chain(own).collect(),
-            balancers: balancers.collect(),
-        }
     }
 
     async fn inventory(&self) -> Result<Inventory, Failure> {
@@ -322,84 +209,6 @@ impl Docker {
             filled.insert(volume.clone());
         }
         Ok(Some(volume))
-    }
-
-    async fn create_network(&self) -> Result<(), Failure> {
-        let request = NetworkCreateRequest {
-            name: self.names().network(),
-            driver: Some("bridge".to_owned()),
-            labels: Some(labels::of_project(&self.identity)),
-            ..NetworkCreateRequest::default()
-        };
-        match self.api().create_network(request).await {
-            Err(e) if fail::is_conflict(&e) => return Err(preflight::network_taken(&self.names().network(), None)),
-            other => other.map(drop).map_err(|e| fail::doing("create the project's network", &e))?,
-        }
-        self.keep_one_network(&self.inventory().await?.networks).await
-    }
-
-    /// An engine makes a second network of the same name without a word: a command that was killed while its request was
-    /// on its way leaves one more than the next command saw, and no container can then be put on that name.
-    async fn keep_one_network(&self, networks: &[String]) -> Result<(), Failure> {
-        let mut left = networks.len();
-        for id in networks {
-            if left <= 1 {
-                break;
-            }
-            match self.api().remove_network(id).await {
-                Ok(()) => left -= 1,
-                Err(e) if fail::is_missing(&e) => left -= 1,
-                // Containers are on this one: another has to go.
-                Err(e) if fail::status(&e).is_some() => {}
-                Err(e) => return Err(fail::doing("remove a second network of the project", &e)),
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes the network and what else is left: records of jobs, commands beside the stack, files.
-    async fn remove_network(&self) -> Result<(), Failure> {
-        let inventory = self.inventory().await?;
-        for (_, container) in &inventory.containers {
-            if let Some(id) = &container.id {
-                containers::remove(self.api(), id, "a container").await?;
-            }
-        }
-        for volume in &inventory.volumes {
-            if Role::of(&volume.labels) != Some(Role::Data) {
-                files::remove_unused(self.api(), &volume.name).await?;
-            }
-        }
-        for network in &inventory.networks {
-            self.remove_one_network(network).await?;
-        }
-        Ok(())
-    }
-
-    async fn remove_one_network(&self, id: &str) -> Result<(), Failure> {
-        let begin = std::time::Instant::now();
-        loop {
-            match self.api().remove_network(id).await {
-                Err(e) if fail::is_missing(&e) => return Ok(()),
-                Err(_) if begin.elapsed() < IN_USE => tokio::time::sleep(POLL).await,
-                Err(e) => return Err(preflight::network_in_use(self.api(), id, &e).await),
-                Ok(()) => return Ok(()),
-            }
-        }
-    }
-
-    /// Removes what an interrupted command left: helpers with the volumes they were filling, jobs that still run.
-    async fn end_leftovers(&self) -> Result<(), Failure> {
-        let inventory = self.inventory().await?;
-        self.keep_one_network(&inventory.networks).await?;
-        for (role, container) in &inventory.containers {
-            let left = *role == Role::Helper || (*role == Role::Job && observe::running(container));
-            if let (true, Some(id)) = (left, &container.id) {
-                containers::stop(self.api(), id, "what was left", self.options.timeout.min(IN_USE)).await?;
-                containers::remove(self.api(), id, "what was left").await?;
-            }
-        }
-        Ok(())
     }
 
     async fn create_volume(&self, backing: &Name) -> Result<(), Failure> {
@@ -568,139 +377,6 @@ impl Docker {
             files::remove_unused(self.api(), &volume).await?;
         }
         Ok(())
-    }
-
-    async fn start_balancer(&self, id: &BalancerId) -> Result<(), Failure> {
-        let Some(spec) = self.specs.balancers.get(id) else { return Ok(()) };
-        let name = self.names().balancer(id);
-        let fingerprint = self.fingerprint(&spec.container, &spec.fingerprint).await?;
-        self.create_config_volume(id).await?;
-        let config = self.config(spec);
-        let mut of = labels::of_balancer(&self.identity, id, &spec.service, &fingerprint);
-        of.insert(labels::BALANCER.to_owned(), serde_json::to_string(&config).unwrap_or_default());
-        let placed = Placed {
-            name: &name,
-            labels: of,
-            project: &self.identity.project,
-            alias: None,
-            files: None,
-            own: &[],
-            restart: true,
-        };
-        let created = containers::create(self.api(), &self.identity, &spec.container, &placed).await?;
-        balancer::put(self.api(), &created, &config).await?;
-        let started = containers::start(self.api(), &created, &id.to_string()).await;
-        match started {
-            // Somebody was faster, since the look before the first step.
-            Err(failure) => {
-                Err(preflight::port(self.api(), spec.published, id, self.is_remote()).await.err().unwrap_or(failure))
-            }
-            Ok(()) => Ok(()),
-        }
-    }
-
-    async fn create_config_volume(&self, id: &BalancerId) -> Result<(), Failure> {
-        let request = VolumeCreateRequest {
-            name: Some(self.names().balancer_volume(id)),
-            labels: Some(labels::of_role(&self.identity, Role::Files)),
-            ..VolumeCreateRequest::default()
-        };
-        let created = self.api().create_volume(request).await;
-        created.map(drop).map_err(|e| fail::doing("create the balancer's volume", &e))
-    }
-
-    fn config(&self, spec: &BalancerSpec) -> BalancerConfig {
-        BalancerConfig {
-            listen: spec.listen.clone(),
-            service: spec.service.clone(),
-            port: spec.port,
-            check: spec.check.clone(),
-            members: Vec::new(),
-            drain: spec.drain,
-        }
-    }
-
-    async fn stop_balancer(&self, id: &BalancerId) -> Result<(), Failure> {
-        let name = self.names().balancer(id);
-        containers::stop(self.api(), &name, &id.to_string(), self.patience(&name).await).await?;
-        containers::remove(self.api(), &name, &id.to_string()).await?;
-        files::remove_unused(self.api(), &self.names().balancer_volume(id)).await
-    }
-
-    /// Changes the members of every balancer of a replica's service. Changes that come while another is being made are
-    /// made together: each costs a reload.
-    async fn change_member(&self, change: Change, note: &dyn Fn(Note)) -> Result<(), Failure> {
-        self.waiting.borrow_mut().push(change.clone());
-        let _one_at_a_time = self.changing.lock().await;
-        let changes = std::mem::take(&mut *self.waiting.borrow_mut());
-        if !changes.contains(&change) {
-            // Another step has made it, with its own.
-            return Ok(());
-        }
-        for (_, container) in self.inventory().await?.containers.iter().filter(|(role, _)| *role == Role::Balancer) {
-            let of = observe::labels_of(container);
-            let config = of.get(labels::BALANCER).and_then(|text| serde_json::from_str::<BalancerConfig>(text).ok());
-            let (Some(name), Some(mut config)) = (&container.id, config) else { continue };
-            let concerned: Vec<_> = changes.iter().filter(|c| c.replica().service == config.service).collect();
-            if concerned.is_empty() {
-                continue;
-            }
-            let mut members: BTreeSet<_> = balancer::read_members(self.api(), name).await?.into_iter().collect();
-            for change in concerned {
-                match change {
-                    Change::Add(replica) => members.insert(replica.clone()),
-                    Change::Remove(replica) => members.remove(replica),
-                };
-            }
-            config.members = members.into_iter().collect();
-            balancer::install(self.api(), name, &config, note).await?;
-        }
-        Ok(())
-    }
-}
-
-/// What an image is built from, besides the ids of its base images: those are the engine's to tell.
-struct Source {
-    /// Files, arguments, target and network.
-    own: [serde_json::Value; 4],
-    /// Base images, as the Dockerfile names them.
-    bases: Vec<String>,
-}
-
-impl Source {
-    fn of(stack: &Stack, build: &Build) -> Result<Self, Failure> {
-        let context = stack.root.join(&build.context);
-        let files = source::hash(&context, &build.dockerfile)?.to_string();
-        let args: BTreeMap<_, _> = build.args.iter().map(|(name, value)| (name.clone(), value.text.clone())).collect();
-        let path = context.join(&build.dockerfile);
-        let dockerfile = std::fs::read_to_string(&path).map_err(|e| {
-            Failure::failed(format!("cannot read {}: {e}", path.display()))
-                .hint("the Docker engine builds a service from its Dockerfile; `image` names one that is built already")
-        })?;
-        let bases = build::bases(&dockerfile, &args, build.target.as_deref());
-        Ok(Self { own: [json!(files), json!(args), json!(build.target), json!(build.network)], bases })
-    }
-
-    /// The hash, with the ids of those base images that the engine has.
-    fn hash(&self, ids: &BTreeMap<String, String>) -> String {
-        let [files, args, target, network] = &self.own;
-        let all = json!([files, args, target, network, ids]);
-        blake3::hash(all.to_string().as_bytes()).to_hex()[..16].to_owned()
-    }
-}
-
-/// What becomes of a member.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Change {
-    Add(ReplicaId),
-    Remove(ReplicaId),
-}
-
-impl Change {
-    fn replica(&self) -> &ReplicaId {
-        match self {
-            Self::Add(replica) | Self::Remove(replica) => replica,
-        }
     }
 }
 
