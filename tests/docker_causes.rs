@@ -259,6 +259,6 @@ fn an_engine_that_goes_away_in_the_middle_is_the_cause_and_the_next_up_goes_on()
     assert!(restarted.is_some());
     assert_said(&there(&["up"]), 0, &[]);
     assert_said(&there(&["up", "--dry-run"]), 0, &["nothing to change"]);
-    assert_said(&there(&["down", "--volumes", "--images"]), 0, &[]);
+    assert_said(&there(&["down", "--volumes"]), 0, &[]);
     assert_eq!(listed(), "");
 }
