@@ -251,6 +251,7 @@ impl<'a> Builder<'a> {
                 Some(b) if b.service != running.service => {
                     format!("it changes from {} to {}: an interruption", running.service, b.service)
                 }
+                Some(_) if running.stopped => "it was stopped, or ended by itself".to_owned(),
                 Some(b) if b.fingerprint != running.fingerprint => {
                     format!("{}: an interruption", running.fingerprint.changes(&b.fingerprint).join(", "))
                 }
@@ -523,6 +524,7 @@ fn same(wanted: &DesiredBalancer, running: &ObservedBalancer) -> bool {
         && running.port == wanted.port
         && running.service == wanted.service
         && running.fingerprint == wanted.fingerprint
+        && !running.stopped
 }
 
 #[cfg(test)]

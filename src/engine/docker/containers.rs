@@ -15,7 +15,7 @@ use bollard::query_parameters::{
 
 use super::fail;
 use super::labels::{self, Names};
-use super::spec::{Container, FILES};
+use super::spec::{Container, FILES, TMPFS};
 use crate::engine::Identity;
 use crate::error::Failure;
 use crate::units::Name;
@@ -78,7 +78,7 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
         host_config: Some(HostConfig {
             port_bindings: Some(ports),
             mounts: Some(mounts(spec, placed)),
-            tmpfs: Some(spec.tmpfs.iter().map(|folder| (folder.clone(), "mode=1777".to_owned())).collect()),
+            tmpfs: Some(spec.tmpfs.iter().map(|folder| (folder.clone(), TMPFS.to_owned())).collect()),
             readonly_rootfs: Some(spec.read_only),
             shm_size: spec.shm_size.and_then(|size| i64::try_from(size).ok()),
             nano_cpus: spec.resources.as_ref().and_then(|r| r.cpu).map(|cpu| i64::from(cpu.millis()) * 1_000_000),

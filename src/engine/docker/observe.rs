@@ -91,6 +91,21 @@ impl Inventory {
         }
     }
 
+    /// Replicas of an image that was built again since, from the same source: they run in another environment than a new
+    /// one would. `images` are the ids that the engine has now, by reference.
+    pub fn tell_other_images(&self, observed: &mut Observed, images: &BTreeMap<String, String>, names: &Names<'_>) {
+        for (_, container) in self.containers.iter().filter(|(role, _)| *role == Role::Replica) {
+            let of = labels_of(container);
+            let Some(now) = images.get(&names.image(&labels::fingerprint(&of).source)) else { continue };
+            // Podman leaves the algorithm out here and not there.
+            let is_now = |id: &str| id.trim_start_matches("sha256:") == now.trim_start_matches("sha256:");
+            let seen = labels::replica(&of).and_then(|id| observed.replicas.iter_mut().find(|r| r.id == id));
+            if let Some(seen) = seen.filter(|_| container.image.as_deref().is_some_and(|id| !is_now(id))) {
+                seen.fingerprint.environment = "another image".to_owned();
+            }
+        }
+    }
+
     /// Whether there is anything that no plan names: records of jobs, commands beside the stack, files.
     fn has_remains(&self) -> bool {
         let named = [Role::Replica, Role::Backing, Role::Balancer];
@@ -201,10 +216,9 @@ async fn balancers(
         let of = labels_of(container);
         let (Some((id, service)), Some(name)) = (labels::balancer(&of), container.id.as_deref()) else { continue };
         let port = published(container).first().map_or(0, |port| port.1.port());
-        // One that does not run serves nobody: the plan starts another.
-        let fingerprint = if running(container) { inventory.fingerprint(container) } else { Default::default() };
+        let (fingerprint, stopped) = (inventory.fingerprint(container), !running(container));
         let port = if port == 0 { wanted_port(container) } else { port };
-        observed.balancers.push(ObservedBalancer { id, service, port, fingerprint });
+        observed.balancers.push(ObservedBalancer { id, service, port, fingerprint, stopped });
         members.extend(balancer::read_members(docker, name).await?);
     }
     Ok(members)
