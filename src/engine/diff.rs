@@ -456,11 +456,12 @@ impl<'a> Builder<'a> {
             };
             last.push(step);
         }
-        // The records of jobs, which go with the network, use them too.
+        // The records of jobs, which go with the network, use them too. One after the other: of two that have layers in
+        // common an engine loses its way when both go at once.
         if images {
             for image in &self.observed.images {
                 let action = Action::RemoveImage { image: image.clone() };
-                self.plan.push(action, "it was built for this project", &last);
+                last = vec![self.plan.push(action, "it was built for this project", &last)];
             }
         }
     }
