@@ -234,7 +234,7 @@ fn a_base_image_that_the_build_brought_is_no_change_at_the_next_up() {
 fn an_engine_that_goes_away_in_the_middle_is_the_cause_and_the_next_up_goes_on() {
     let test = "an_engine_that_goes_away_in_the_middle_is_the_cause_and_the_next_up_goes_on";
     let Some(tls) = part(test, "tls") else { return };
-    let pid = fs::read_to_string("/run/scalectl-tests/tls.pid").unwrap().trim().parse().unwrap();
+    let pid: u32 = fs::read_to_string("/run/scalectl-tests/tls.pid").unwrap().trim().parse().unwrap();
     let project = Project::docker_counter();
     let app = project.root().join("app.py");
     let good = fs::read_to_string(&app).unwrap();
@@ -252,6 +252,9 @@ fn an_engine_that_goes_away_in_the_middle_is_the_cause_and_the_next_up_goes_on()
     // As at a restart of the engine: it ends what runs, then itself.
     kill(pid, "TERM");
     let out = child.wait_with_output().unwrap();
+    // One that nobody has reaped has no command line any more.
+    let gone = || fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default().is_empty().then_some(());
+    eventually("the engine has ended", gone);
     let restarted = part(test, "tls");
     assert_said(&out, 1, &["the engine went away", "run the same command again"]);
 
