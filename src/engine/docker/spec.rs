@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::balancer::IMAGE as BALANCER_IMAGE;
-use super::labels::Names;
+use super::labels::{self, Names};
 use crate::backing::{self, FileText, Resolved};
 use crate::engine::given::{Variables, hash, keyed_digest};
 use crate::engine::{BalancerId, Fingerprint};
@@ -246,7 +246,7 @@ impl Specs {
         }
         let mut container = Container {
             command: service.command.clone(),
-            aliases: vec![format!("replicas.{name}")],
+            aliases: vec![labels::replicas_host(name)],
             ports: service.port.iter().map(|port| PublishedPort { container: port.0, host: None }).collect(),
             resources: service.resources.clone(),
             read_only: service.read_only,

@@ -1,6 +1,6 @@
 # Puts nginx.conf.new in force, inside the balancer's container, and waits until it is.
 #
-#   apply.sh PATH [ID HOST:PORT]...    the new members, which are then asked for PATH through the balancer
+#   apply.sh PATH [ID ROUTE HOST:PORT]...    the new members, which are then asked for PATH through the balancer
 #
 # Exit codes: 3 the configuration was refused, and the old one goes on; 4 nginx did not take it; 5 a member was not
 # reached. Reads /proc, since the image has no ps.
@@ -60,10 +60,10 @@ nginx -q -t -c "$conf.new" || {
 before=" $(workers | tr '\n' ' ')"
 mv "$conf.new" "$conf" && nginx -c "$conf" -s reload || exit 4
 until_true 30 in_force || exit 4
-while [ $# -gt 1 ]; do
-    until_true 15 reached "$1" "$2" || {
+while [ $# -gt 2 ]; do
+    until_true 15 reached "$2" "$3" || {
         echo "$1 at $address answered: $(echo "$answer" | head -n 1)" >&2
         exit 5
     }
-    shift 2
+    shift 3
 done
