@@ -95,10 +95,21 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
     }
 }
 
+/// A command as a health check. Podman 4 takes a `CMD` apart at its spaces again, so that one with spaces in its arguments
+/// goes through the shell.
+fn test(command: &[String]) -> Vec<String> {
+    let line = match command {
+        [shell, flag, line] if shell == "sh" && flag == "-c" => line.clone(),
+        _ if command.iter().any(|argument| argument.contains(char::is_whitespace)) => shell_words::join(command),
+        _ => return std::iter::once("CMD".to_owned()).chain(command.iter().cloned()).collect(),
+    };
+    vec!["CMD-SHELL".to_owned(), line]
+}
+
 fn health(command: &[String]) -> HealthConfig {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).ok();
     HealthConfig {
-        test: Some(std::iter::once("CMD".to_owned()).chain(command.iter().cloned()).collect()),
+        test: Some(test(command)),
         interval: nanos(HEALTH_INTERVAL),
         timeout: nanos(HEALTH_TIMEOUT),
         start_period: nanos(HEALTH_START),
@@ -228,5 +239,18 @@ pub async fn remove(docker: &Docker, id: &str, called: &str) -> Result<(), Failu
         // Removed already, or being removed.
         Err(e) if fail::is_missing(&e) || fail::is_conflict(&e) => Ok(()),
         other => other.map_err(|e| fail::doing(&format!("remove {called}"), &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_with_spaces_in_its_arguments_goes_through_the_shell() {
+        let checked = |command: &[&str]| test(&command.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
+        assert_eq!(checked(&["promtool", "check", "ready"]), ["CMD", "promtool", "check", "ready"]);
+        assert_eq!(checked(&["sh", "-c", "test -e \"/a b\""]), ["CMD-SHELL", "test -e \"/a b\""]);
+        assert_eq!(checked(&["bash", "-c", "exec 3<>/dev/tcp"]), ["CMD-SHELL", "bash -c 'exec 3<>/dev/tcp'"]);
     }
 }

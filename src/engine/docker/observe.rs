@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::balancer;
 use super::connect::Connection;
 use super::fail;
-use super::labels::{self, Role};
+use super::labels::{self, Names, Role};
 use super::readiness::{self, Answer};
 use crate::engine::{
     Exited, Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
@@ -32,6 +32,8 @@ pub struct Inventory {
     pub volumes: Vec<Volume>,
     /// The ids of the networks: one, unless two machines made it at once.
     pub networks: Vec<String>,
+    /// The name of the network, by which Podman's containers know it in place of the id.
+    network: String,
 }
 
 impl Inventory {
@@ -62,7 +64,8 @@ impl Inventory {
             .filter_map(labels::root);
         refuse_other_roots(identity, roots, lenient, remote)?;
         let networks = networks.into_iter().filter_map(|network| network.id).collect();
-        Ok(Self { containers: inspect(docker, containers).await?, volumes, networks })
+        let network = Names(&identity.project).network();
+        Ok(Self { containers: inspect(docker, containers).await?, volumes, networks, network })
     }
 
     /// The ids of the volumes with data, by backing service.
@@ -82,7 +85,8 @@ impl Inventory {
         let on: Vec<_> = on.into_iter().flatten().filter_map(|(_, of)| of.network_id.as_deref()).collect();
         // One that was never started knows its network by name only.
         let away = on.iter().any(|id| !id.is_empty()) || (on.is_empty() && running(container));
-        match away && !on.iter().any(|id| self.networks.iter().any(|ours| ours == id)) {
+        let ours = |id: &&str| *id == self.network || self.networks.iter().any(|ours| ours == id);
+        match away && !on.iter().any(ours) {
             true => Fingerprint { environment: "another network".to_owned(), ..known },
             false => known,
         }
