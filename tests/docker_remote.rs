@@ -52,10 +52,13 @@ fn answers_of(project: &Project, replicas: usize) {
     });
 }
 
-/// `up`, `status`, `scale` and `down` of the counter.
+/// `up`, `status`, `scale` and `down` of the counter on an engine of another machine.
 fn lives(project: &Project, address: &str) {
     let up = all(&project.run(&["up"]));
     assert!(up.contains(&format!("containers on {address}")), "{up}");
+    let host = address.trim_start_matches("tcp://").split(':').next().unwrap();
+    assert!(up.contains(&format!("ssh -NL {0}:127.0.0.1:{0} {host}", project.port)), "{up}");
+    assert!(project.http("GET", "/", "").is_none(), "the engine is on this machine's loopback");
     assert_eq!((ready(project, "api"), ready(project, "worker")), (3, 1), "{up}");
     answers_of(project, 3);
     assert_eq!(project.ok(&["up", "--dry-run"]).trim(), "nothing to change");
@@ -74,12 +77,6 @@ fn a_remote_engine_with_tls_runs_a_stack_and_says_where_its_ports_are() {
     let test = "a_remote_engine_with_tls_runs_a_stack_and_says_where_its_ports_are";
     let Some(variables) = part(test, "tls") else { return };
     let project = counter(variables);
-    let out = project.run(&["up"]);
-    assert!(out.status.success(), "{}", all(&out));
-    let host = project.environment["DOCKER_HOST"].trim_start_matches("tcp://").split(':').next().unwrap();
-    let forward = format!("ssh -NL {0}:127.0.0.1:{0} {host}", project.port);
-    assert!(all(&out).contains(&forward), "{}", all(&out));
-    assert!(project.http("GET", "/", "").is_none(), "the engine is on this machine's loopback");
     lives(&project, &project.environment["DOCKER_HOST"]);
 }
 
