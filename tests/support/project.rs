@@ -68,6 +68,8 @@ pub struct Project {
     pub port: u16,
     /// The engine that its commands are told to use.
     pub engine: &'static str,
+    /// Variables of its commands and of the Docker CLI: which engine of that kind it is.
+    pub environment: BTreeMap<String, String>,
     folder: TempDir,
 }
 
@@ -200,7 +202,7 @@ port = {port}
         // The port is this test's alone, and so is a name with it.
         let name = format!("t{}-{port}", std::process::id());
         fs::create_dir(folder.path().join("run")).unwrap();
-        let project = Self { name, port, engine: "local", folder };
+        let project = Self { name, port, engine: "local", environment: BTreeMap::new(), folder };
         if !project.root().exists() {
             let _ = fs::create_dir(project.root());
         }
@@ -225,10 +227,18 @@ port = {port}
             .current_dir(self.root())
             .env("SCALECTL_ENGINE", self.engine)
             .env("XDG_RUNTIME_DIR", self.runtime())
+            .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// As [`docker`], on the engine of the project.
+    pub fn docker(&self, args: &[&str]) -> String {
+        let out = Command::new("docker").args(args).envs(&self.environment).output().unwrap();
+        assert!(out.status.success(), "docker {args:?}: {}", all(&out));
+        String::from_utf8(out.stdout).unwrap().trim().to_owned()
     }
 
     /// Runs a command to its end.
@@ -285,7 +295,7 @@ port = {port}
     /// What a listing of the Docker CLI has of this project.
     pub fn docker_list(&self, args: &[&str]) -> Vec<String> {
         let label = format!("label=scalectl.project={}", self.name);
-        let listed = docker(&[args, &["--filter", &label]].concat());
+        let listed = self.docker(&[args, &["--filter", &label]].concat());
         listed.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
     }
 
@@ -307,10 +317,15 @@ port = {port}
             (&["images", "-q"], &["rmi", "-f"]),
         ];
         for (list, remove) in kinds {
-            let Ok(listed) = Command::new("docker").args(list).args(["--filter", &label]).output() else { return };
+            let client = || {
+                let mut command = Command::new("docker");
+                command.envs(&self.environment);
+                command
+            };
+            let Ok(listed) = client().args(list).args(["--filter", &label]).output() else { return };
             let ids = String::from_utf8_lossy(&listed.stdout).into_owned();
             if !ids.trim().is_empty() {
-                let _ = Command::new("docker").args(remove).args(ids.split_whitespace()).output();
+                let _ = client().args(remove).args(ids.split_whitespace()).output();
             }
         }
     }

@@ -122,6 +122,7 @@ impl Docker {
         };
         input.images = docker.image_ids(wanted.keys()).await?;
         docker.specs = spec::specs(&input)?;
+        docker.specs.notes.extend(docker.far_away(stack));
         docker.builds = docker.build_specs(stack);
         let desired = docker.desired(stack);
         Ok((docker, desired))
@@ -160,6 +161,15 @@ impl Docker {
         self.connection.endpoint.remote
     }
 
+    /// Where a stack on a remote engine is reached.
+    fn far_away(&self, stack: &Stack) -> Option<String> {
+        let (host, port) = (self.connection.endpoint.host()?, stack.balancer.as_ref()?.port.0);
+        Some(format!(
+            "its ports are on the loopback interface of {host}, where the engine runs; to reach the balancer from here: \
+             ssh -NL {port}:127.0.0.1:{port} {host}"
+        ))
+    }
+
     /// What the project's things are called.
     pub(super) fn names(&self) -> Names<'_> {
         Names(&self.identity.project)
@@ -174,7 +184,7 @@ impl Docker {
     }
 
     async fn inventory(&self) -> Result<Inventory, Failure> {
-        Inventory::take(self.api(), &self.identity, self.lenient).await
+        Inventory::take(self.api(), &self.identity, self.lenient, self.is_remote()).await
     }
 
     fn service(&self, id: &ReplicaId) -> Result<(Role, &Container, &Fingerprint), Failure> {
@@ -383,7 +393,7 @@ impl Docker {
 impl Engine for Docker {
     async fn observe(&self) -> Result<Observed, Failure> {
         let inventory = self.inventory().await?;
-        let looked = observe::observe(self.api(), &inventory, self.connection.endpoint.remote);
+        let looked = observe::observe(self.api(), &inventory, self.is_remote());
         let known = self.image_ids(self.specs.images.keys());
         let (mut observed, images, built) = tokio::try_join!(looked, known, images::built(self.api(), &self.identity))?;
         inventory.tell_other_images(&mut observed, &images, &self.names());

@@ -37,12 +37,13 @@ pub struct Inventory {
 }
 
 impl Inventory {
-    /// Asks the engine for everything that has the project's label.
+    /// Asks the engine for everything that has the project's label. `lenient` takes what is of a folder that is gone as the
+    /// project's; of a `remote` engine nobody here knows whose folders are gone.
     ///
     /// # Errors
     ///
     /// When the engine does not answer, or the name belongs to a project in another folder.
-    pub async fn take(docker: &Docker, identity: &Identity, lenient: bool) -> Result<Self, Failure> {
+    pub async fn take(docker: &Docker, identity: &Identity, lenient: bool, remote: bool) -> Result<Self, Failure> {
         let label = format!("{}={}", labels::PROJECT, identity.project);
         let filters = HashMap::from([("label", vec![label.as_str()])]);
         let of_containers = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
@@ -61,7 +62,7 @@ impl Inventory {
             .chain(volumes.iter().map(|v| &v.labels))
             .chain(networks.iter().filter_map(|n| n.labels.as_ref()))
             .filter_map(labels::root);
-        refuse_other_roots(identity, roots, lenient)?;
+        refuse_other_roots(identity, roots, lenient, remote)?;
         let networks = networks.into_iter().filter_map(|network| network.id).collect();
         let network = Names(&identity.project).network();
         Ok(Self { containers: inspect(docker, containers).await?, volumes, networks, network })
@@ -114,20 +115,30 @@ impl Inventory {
     }
 }
 
-/// Another folder's project of the same name is refused; one whose folder is gone may be taken down.
+/// Another folder's project of the same name is refused; one whose folder is gone may be taken down. What is on a remote
+/// engine may be of another machine, whose folders are not to be seen from this one.
 fn refuse_other_roots(
     identity: &Identity,
     roots: impl Iterator<Item = std::path::PathBuf>,
     lenient: bool,
+    remote: bool,
 ) -> Result<(), Failure> {
-    let other = roots.into_iter().find(|root| root != &identity.root && (!lenient || Path::new(root).exists()));
+    let gone = |root: &Path| !remote && !root.exists();
+    let other = roots.into_iter().find(|root| root != &identity.root && !(lenient && gone(root)));
     let Some(other) = other else { return Ok(()) };
     let name = &identity.project;
     let failure = Failure::failed(format!("a project called {name} from another folder is on this engine"))
         .because(format!("it belongs to {}", other.display()));
-    Err(match other.exists() {
-        true => failure.hint("give this one another name: `-p NAME`, or project.name in scalectl.toml"),
-        false => failure.hint("its folder is gone: `scalectl down` ends it, then run this command again"),
+    let rename = "give this one another name: `-p NAME`, or project.name in scalectl.toml";
+    Err(match (gone(&other), other.exists()) {
+        (true, _) => failure.hint("its folder is gone: `scalectl down` ends it, then run this command again"),
+        (false, true) => failure.hint(rename),
+        (false, false) => failure
+            .because(
+                "the engine is remote, and that folder is not on this machine: it may be another machine's project",
+            )
+            .hint(rename)
+            .hint("if it may go: `scalectl down` in that folder, on the machine that it is on, ends it"),
     })
 }
 

@@ -89,6 +89,12 @@ impl Endpoint {
         };
         Ok(Self { address, origin, remote, dial })
     }
+
+    /// The machine that the engine runs on, if it is another one.
+    pub fn host(&self) -> Option<&str> {
+        let Dial::Tcp { authority, .. } = &self.dial else { return None };
+        self.remote.then(|| authority.rsplit_once(':').map_or(authority.as_str(), |(host, _)| host))
+    }
 }
 
 /// `host:port`, the port added where it is missing. A path in the address would have no effect, so it is refused.
