@@ -45,6 +45,11 @@ fn assert_untouched(project: &Project) {
     assert_eq!(things_of(&project.name), [""; 0]);
 }
 
+/// The name of a project's network.
+fn network_of(project: &Project) -> String {
+    format!("{}-network", project.name)
+}
+
 #[test]
 fn up_again_down_and_what_stays() {
     let project = small();
@@ -183,7 +188,7 @@ fn names_that_something_foreign_has_are_refused_before_anything_starts() {
     assert_untouched(&project);
     drop(container);
 
-    let network = Removed(project.name.clone());
+    let network = Removed(network_of(&project));
     ask(&["network", "create", "--label", "com.docker.compose.project=theirs", &network.0]);
     let words = [&format!("a network called {} is there already", network.0), "the Compose project theirs"];
     assert_fails(&project, &["up"], 1, &words);
@@ -261,12 +266,12 @@ fn what_people_did_by_hand_is_mended() {
     mend("a stopped balancer");
     ask(&["rm", "--force", &named("redis-1")]);
     mend("a removed backing service");
-    ask(&["network", "disconnect", &project.name, &named("api-1")]);
+    ask(&["network", "disconnect", &network_of(&project), &named("api-1")]);
     mend("a replica that was taken off the network");
     for container in project.containers() {
         ask(&["stop", "--time", "2", &container]);
     }
-    ask(&["network", "rm", &project.name]);
+    ask(&["network", "rm", &network_of(&project)]);
     mend("a removed network");
     assert_leaves_nothing(&project, "after all that");
 }
@@ -282,7 +287,7 @@ fn what_is_left_without_the_network_is_removed() {
     for container in &all {
         ask(&["stop", "--time", "2", container]);
     }
-    ask(&["network", "rm", &project.name]);
+    ask(&["network", "rm", &network_of(&project)]);
     assert_leaves_nothing(&project, "down without a network");
 }
 
@@ -291,10 +296,20 @@ fn something_foreign_on_the_network_is_named_and_left_alone() {
     let project = bare();
     project.ok(&["up"]);
     let guest = Removed(format!("{}-guest", project.name));
-    ask(&["run", "--detach", "--name", &guest.0, "--network", &project.name, "python:3.13-slim", "sleep", "1000"]);
+    ask(&[
+        "run",
+        "--detach",
+        "--name",
+        &guest.0,
+        "--network",
+        &network_of(&project),
+        "python:3.13-slim",
+        "sleep",
+        "1000",
+    ]);
     assert_fails(&project, &["down"], 1, &["remove the project's network", &guest.0, "docker network disconnect"]);
     assert_eq!(state(&guest.0), "running");
-    ask(&["network", "disconnect", &project.name, &guest.0]);
+    ask(&["network", "disconnect", &network_of(&project), &guest.0]);
     assert_leaves_nothing(&project, "once the guest is gone");
 }
 
@@ -337,4 +352,22 @@ fn a_migration_that_an_interrupted_command_left_running_is_ended_before_the_next
     fs::write(&app, good).unwrap();
     project.ok(&["up"]);
     project.assert_converged("after a migration that hung");
+}
+
+#[test]
+fn the_longest_names_serve_behind_a_balancer() {
+    let (project, service) = (Project::docker_counter(), "a-service-with-a-name-of-forty-characters");
+    let service = &service[..40];
+    let file = project.root().join("scalectl.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let text = text.replace("[services.api]", &format!("[services.{service}]"));
+    let text = text.replace("\"api\"", &format!("\"{service}\""));
+    let long = format!("{}-{}", project.name, "x".repeat(40))[..40].to_owned();
+    fs::write(&file, text.replace(&project.name, &long)).unwrap();
+    let up = project.run(&["up"]);
+    let answer = project.http("GET", "/", "");
+    let down = project.run(&["down", "--volumes", "--images"]);
+    assert!(up.status.success(), "{}", all(&up));
+    assert_eq!(answer.unwrap().0, 200);
+    assert!(down.status.success(), "{}", all(&down));
 }

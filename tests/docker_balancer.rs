@@ -124,6 +124,7 @@ impl Ground {
 
     fn start_replica(&self, slot: u16) {
         let (name, who) = (self.name(&format!("api-{slot}")), format!("REPLICA=api-{slot}"));
+        let alias = format!("{slot}.replicas.api");
         docker_ok(&[
             "run",
             "--detach",
@@ -131,6 +132,8 @@ impl Ground {
             &name,
             "--network",
             &self.project,
+            "--network-alias",
+            &alias,
             "--env",
             &who,
             "python:3.13-slim",
@@ -153,8 +156,8 @@ impl Ground {
             listen: vec![8080, 8000],
             service: "api".parse().unwrap(),
             port: 8000,
+            check: None,
             members: slots.iter().map(|slot| id(*slot)).collect(),
-            project: self.project.parse().unwrap(),
             drain: Duration::from_secs(10),
         }
     }

@@ -39,6 +39,27 @@ fn up_down_and_up_again() {
 }
 
 #[test]
+fn the_example_in_containers_counts_in_redis_with_a_password_that_nobody_sees() {
+    let test = "the_example_in_containers_counts_in_redis_with_a_password_that_nobody_sees";
+    if !has_docker() {
+        return support::skip(test, "no Docker engine answers");
+    }
+    let project = Project::example("06-in-containers");
+    project.ok(&["up"]);
+    for visit in 1..=6 {
+        assert_eq!(project.http("GET", "/", "").unwrap(), (200, format!("visit {visit}\n")));
+    }
+    project.ok(&["scale", "api=5"]);
+    assert_eq!(ready(&project, "api"), 5);
+    assert_eq!(project.http("GET", "/", "").unwrap().1, "visit 7\n");
+    let ids = project.docker_list(&["ps", "--all", "--quiet"]);
+    let inspected = docker(&[&["inspect"], &ids.iter().map(String::as_str).collect::<Vec<_>>()[..]].concat());
+    assert!(!inspected.contains("change-me"));
+    project.ok(&["down", "--volumes", "--images"]);
+    project.assert_no_docker_objects("down --volumes --images");
+}
+
+#[test]
 fn exec_has_separate_streams_input_and_exit_code() {
     let Some(project) = counter("exec_has_separate_streams_input_and_exit_code") else { return };
     project.ok(&["up"]);

@@ -3,84 +3,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/load.rs"]
+mod load;
 #[path = "support/project.rs"]
 mod project;
 mod support;
 
 use std::fs;
-use std::process::{Child, Output};
 use std::time::{Duration, Instant};
+
+use load::{Load, assert_nothing_failed, requests_served};
 
 use project::{Project, all, eventually, kill};
 use serde_json::Value;
 use support::services::{Postgres, RabbitMq, Redis};
-
-/// A load in the background, longer than any test: it is ended by Ctrl-C.
-struct Load(Child);
-
-impl Load {
-    /// Another seed draws other users: the same ones a second time would be refused.
-    fn start(project: &Project, rate: &str, seed: &str) -> Self {
-        let args = [
-            "bench",
-            "--rps",
-            rate,
-            "--duration",
-            "20m",
-            "-c",
-            "50",
-            "--timeout",
-            "60s",
-            "--seed",
-            seed,
-            "--json",
-            "-q",
-        ];
-        let load = Self(project.spawn(&args));
-        eventually("the load arrives", || {
-            let in_use = project.replicas("api").iter().any(|r| r["member"] == true);
-            (in_use && requests_served(project) > 50).then_some(())
-        });
-        load
-    }
-
-    /// Ends the schedule, waits for the last answers, and returns the summary.
-    fn end(self) -> Value {
-        kill(self.0.id(), "INT");
-        let out: Output = self.0.wait_with_output().unwrap();
-        let summary: Value = serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{e}: {}", all(&out)));
-        let count = |key: &str| summary["counts"][key].as_u64().unwrap();
-        assert_eq!(count("scheduled"), count("sent") + count("unsent"), "{summary}");
-        let ended = ["ok", "http_error", "network_error", "timeout", "unfinished"].map(count).iter().sum::<u64>();
-        assert_eq!(count("sent"), ended, "{}", summary["counts"]);
-        summary
-    }
-}
-
-/// Requests on `/users` and `/users/{id}` that all present replicas of `api` have counted.
-fn requests_served(project: &Project) -> u64 {
-    let replicas = project.replicas("api");
-    let addresses = replicas.iter().filter_map(|r| r["address"].as_str()).map(str::to_owned);
-    addresses.map(|address| requests_of(&address)).sum()
-}
-
-fn requests_of(address: &str) -> u64 {
-    use std::io::{Read, Write};
-    let Ok(mut stream) = std::net::TcpStream::connect(address) else { return 0 };
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").unwrap();
-    let mut text = String::new();
-    stream.read_to_string(&mut text).unwrap();
-    let counted = |line: &&str| line.starts_with("http_requests_total{") && line.contains("route=\"/users");
-    text.lines().filter(counted).map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap() as u64).sum()
-}
-
-fn assert_nothing_failed(summary: &Value, title: &str) {
-    let counts = &summary["counts"];
-    for kind in ["unsent", "http_error", "network_error", "timeout", "unfinished"] {
-        assert_eq!(counts[kind], 0, "{title}: {counts}\n{}\n{}", summary["status"], summary["errors"]);
-    }
-    assert_eq!(counts["ok"], counts["scheduled"], "{title}: {counts}");
-}
 
 #[test]
 fn membership_changes_under_load_lose_no_request() {

@@ -173,6 +173,27 @@ port = {port}
         project
     }
 
+    /// An example of the repository on the Docker engine, under a name and on a port of its own.
+    pub fn example(example: &str) -> Self {
+        let mut project = Self::empty();
+        project.engine = "docker";
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(example);
+        for entry in fs::read_dir(from).unwrap().flatten() {
+            let name = entry.file_name();
+            let name = if name == ".env.example" { ".env".into() } else { name };
+            fs::copy(entry.path(), project.root().join(name)).unwrap();
+        }
+        let file = project.root().join("scalectl.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let named = text.lines().map(|line| match line.split_once(" = ") {
+            Some(("name", _)) => format!("name = \"{}\"\n", project.name),
+            Some(("port", "8080")) => format!("port = {}\n", project.port),
+            _ => format!("{line}\n"),
+        });
+        fs::write(file, named.collect::<String>()).unwrap();
+        project
+    }
+
     fn empty() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();

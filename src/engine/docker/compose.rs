@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::balancer::{self, BalancerConfig};
+use super::labels;
 use super::spec::{self, BalancerSpec, Container, Input, Specs};
 use crate::backing::{self, FILES, FileText};
 use crate::engine::BalancerId;
@@ -217,11 +218,11 @@ impl Writer<'_> {
             listen: balancer.listen.clone(),
             service: balancer.service.clone(),
             port: balancer.port,
+            check: balancer.check.clone(),
             members: Vec::new(),
-            project: self.stack.project.name.clone(),
             drain: balancer.drain,
         };
-        let nginx = balancer::render_name(&config, &format!("replicas.{}", balancer.service))?;
+        let nginx = balancer::render_name(&config, &labels::replicas_host(&balancer.service))?;
         let mut container = balancer.container.clone();
         container.volumes.clear();
         let mut written = self.container(&balancer.service, &container);

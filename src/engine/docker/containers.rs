@@ -14,10 +14,11 @@ use bollard::query_parameters::{
 };
 
 use super::fail;
-use super::labels;
+use super::labels::{self, Names};
 use super::spec::{Container, FILES};
 use crate::engine::Identity;
 use crate::error::Failure;
+use crate::units::Name;
 
 /// Interval of the engine's own health check, while scalectl does not look.
 const HEALTH_INTERVAL: Duration = Duration::from_secs(10);
@@ -34,8 +35,10 @@ pub struct Placed<'a> {
     pub name: &'a str,
     /// Its labels.
     pub labels: HashMap<String, String>,
-    /// The project's network.
-    pub network: &'a str,
+    /// Its project, whose network it is on.
+    pub project: &'a Name,
+    /// A name on the network that is its alone.
+    pub alias: Option<String>,
     /// The volume with its files.
     pub files: Option<&'a str>,
     /// Environment that is its alone: who it is.
@@ -59,12 +62,14 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
             (format!("{}/tcp", port.container), Some(vec![binding]))
         })
         .collect();
-    let aliases = EndpointSettings { aliases: Some(spec.aliases.clone()), ..EndpointSettings::default() };
+    let names = Names(placed.project);
+    let aliases = spec.aliases.iter().cloned().chain(placed.alias.clone()).collect();
+    let endpoint = EndpointSettings { aliases: Some(aliases), ..EndpointSettings::default() };
     ContainerCreateBody {
         image: Some(spec.image.clone()),
         cmd: spec.command.clone(),
         env: Some(environment.collect()),
-        hostname: Some(spec.hostname.clone().unwrap_or_else(|| placed.name.to_owned())),
+        hostname: Some(spec.hostname.clone().unwrap_or_else(|| names.host(placed.name).to_owned())),
         labels: Some(placed.labels.clone()),
         exposed_ports: Some(ports.keys().cloned().collect()),
         healthcheck: spec.health.as_ref().map(|command| health(command)),
@@ -78,16 +83,14 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
             shm_size: spec.shm_size.and_then(|size| i64::try_from(size).ok()),
             nano_cpus: spec.resources.as_ref().and_then(|r| r.cpu).map(|cpu| i64::from(cpu.millis()) * 1_000_000),
             memory: spec.resources.as_ref().and_then(|r| r.memory).and_then(|m| i64::try_from(m.0).ok()),
-            network_mode: Some(placed.network.to_owned()),
+            network_mode: Some(names.network()),
             restart_policy: placed.restart.then_some(RestartPolicy {
                 name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
                 maximum_retry_count: None,
             }),
             ..HostConfig::default()
         }),
-        networking_config: Some(NetworkingConfig {
-            endpoints_config: Some([(placed.network.to_owned(), aliases)].into()),
-        }),
+        networking_config: Some(NetworkingConfig { endpoints_config: Some([(names.network(), endpoint)].into()) }),
         ..ContainerCreateBody::default()
     }
 }

@@ -446,7 +446,8 @@ impl Docker {
         let placed = Placed {
             name: &name,
             labels: of,
-            network: &self.names().network(),
+            project: &self.identity.project,
+            alias: None,
             files: files.as_deref(),
             own: &[],
             restart: false,
@@ -488,7 +489,8 @@ impl Docker {
         let placed = Placed {
             name: &name,
             labels: of,
-            network: &self.names().network(),
+            project: &self.identity.project,
+            alias: Some(labels::replica_host(id)),
             files: files.as_deref(),
             own: &own,
             restart: true,
@@ -539,8 +541,15 @@ impl Docker {
         let config = self.config(spec);
         let mut of = labels::of_balancer(&self.identity, id, &spec.service, &fingerprint);
         of.insert(labels::BALANCER.to_owned(), serde_json::to_string(&config).unwrap_or_default());
-        let placed =
-            Placed { name: &name, labels: of, network: &self.names().network(), files: None, own: &[], restart: true };
+        let placed = Placed {
+            name: &name,
+            labels: of,
+            project: &self.identity.project,
+            alias: None,
+            files: None,
+            own: &[],
+            restart: true,
+        };
         let created = containers::create(self.api(), &self.identity, &spec.container, &placed).await?;
         balancer::put(self.api(), &created, &config).await?;
         let started = containers::start(self.api(), &created, &id.to_string()).await;
@@ -568,8 +577,8 @@ impl Docker {
             listen: spec.listen.clone(),
             service: spec.service.clone(),
             port: spec.port,
+            check: spec.check.clone(),
             members: Vec::new(),
-            project: self.identity.project.clone(),
             drain: spec.drain,
         }
     }

@@ -161,14 +161,20 @@ fn encode(fingerprint: &Fingerprint) -> String {
 pub struct Names<'a>(pub &'a Name);
 
 impl Names<'_> {
-    /// The network.
+    /// The network. Not the bare name of the project: `host`, `none`, `default` and, with Podman, `pod` mean something else
+    /// to an engine.
     pub fn network(&self) -> String {
-        self.0.to_string()
+        format!("{}-network", self.0)
     }
 
-    /// A replica's container: its name on the network too.
+    /// A replica's container.
     pub fn replica(&self, id: &ReplicaId) -> String {
         format!("{}-{id}", self.0)
+    }
+
+    /// A container's own idea of its name: short enough for the kernel's 64 characters, whatever the project is called.
+    pub fn host<'n>(&self, container: &'n str) -> &'n str {
+        container.strip_prefix(self.0.as_str()).and_then(|rest| rest.strip_prefix('-')).unwrap_or(container)
     }
 
     /// A balancer's container.
@@ -203,6 +209,17 @@ impl Names<'_> {
     pub fn image(&self, source: &str) -> String {
         format!("scalectl/{}:{source}", self.0)
     }
+}
+
+/// The name that stands for all replicas of a service on the network.
+pub fn replicas_host(service: &Name) -> String {
+    format!("replicas.{service}")
+}
+
+/// The name of one replica on the network: of labels, each within DNS's 63 characters, which the container's name may
+/// exceed.
+pub fn replica_host(id: &ReplicaId) -> String {
+    format!("{}.{}", id.slot, replicas_host(&id.service))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::balancer::IMAGE as BALANCER_IMAGE;
-use super::labels::Names;
+use super::labels::{self, Names};
 use crate::backing::{self, FileText, Resolved};
 use crate::engine::given::{Variables, hash, keyed_digest};
 use crate::engine::{BalancerId, Fingerprint};
@@ -119,6 +119,8 @@ pub struct BalancerSpec {
     pub service: Name,
     /// The port of its members.
     pub port: u16,
+    /// The path at which a member says that it is ready.
+    pub check: Option<String>,
     /// The ports it listens on inside the network.
     pub listen: Vec<u16>,
     /// The port on the loopback interface.
@@ -244,7 +246,7 @@ impl Specs {
         }
         let mut container = Container {
             command: service.command.clone(),
-            aliases: vec![format!("replicas.{name}")],
+            aliases: vec![labels::replicas_host(name)],
             ports: service.port.iter().map(|port| PublishedPort { container: port.0, host: None }).collect(),
             resources: service.resources.clone(),
             read_only: service.read_only,
@@ -328,7 +330,9 @@ impl Specs {
         self.images.insert(container.image.clone(), Origin::Pull);
         let mut fingerprint = fingerprint(input, &container, image_source(input, &container.image));
         fingerprint.spec = hash(&json!([fingerprint.spec, port, listen]));
-        let spec = BalancerSpec { container, service: service.clone(), port, listen, published, drain, fingerprint };
+        let check = input.stack.services.get(service).and_then(check).map(|(_, path)| path);
+        let spec =
+            BalancerSpec { container, service: service.clone(), port, check, listen, published, drain, fingerprint };
         self.balancers.insert(id, spec);
     }
 }

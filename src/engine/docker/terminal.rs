@@ -128,10 +128,17 @@ impl Docker {
     ) -> ContainerCreateBody {
         let mut of = labels::of_role(self.identity(), Role::Run);
         of.insert(labels::SERVICE.to_owned(), name.to_string());
-        let network = self.names().network();
         let term = terminal_variable(tty).and_then(|text| Some(text.split_once('=')?.1.to_owned()));
         let own: Vec<_> = term.map(|term| ("TERM", term)).into_iter().collect();
-        let placed = Placed { name: title, labels: of, network: &network, files, own: &own, restart: false };
+        let placed = Placed {
+            name: title,
+            labels: of,
+            project: &self.identity().project,
+            alias: None,
+            files,
+            own: &own,
+            restart: false,
+        };
         ContainerCreateBody {
             tty: Some(tty),
             open_stdin: Some(true),

@@ -1,10 +1,12 @@
 # Puts nginx.conf.new in force, inside the balancer's container, and waits until it is.
 #
-#   apply.sh [ID HOST:PORT]...    the new members, which are then asked through the balancer
+#   apply.sh PATH [ID ROUTE HOST:PORT]...    the new members, which are then asked for PATH through the balancer
 #
 # Exit codes: 3 the configuration was refused, and the old one goes on; 4 nginx did not take it; 5 a member was not
 # reached. Reads /proc, since the image has no ps.
 conf=/etc/scalectl/nginx.conf
+path=$1
+shift
 
 # The workers that take new connections.
 workers() {
@@ -34,7 +36,7 @@ in_force() {
 reached() {
     address=$(getent hosts "${2%:*}" | cut -d' ' -f1):${2##*:}
     answer=$(curl --silent --max-time 6 --output /dev/null --dump-header - --unix-socket /tmp/scalectl.sock \
-        --header "X-Scalectl-Member: $1" http://localhost/ | tr -d '\r')
+        --header "X-Scalectl-Member: $1" "http://localhost$path" | tr -d '\r')
     case $answer in
     *"X-Scalectl-Address: $address"*) return 0 ;;
     *) return 1 ;;
@@ -58,10 +60,10 @@ nginx -q -t -c "$conf.new" || {
 before=" $(workers | tr '\n' ' ')"
 mv "$conf.new" "$conf" && nginx -c "$conf" -s reload || exit 4
 until_true 30 in_force || exit 4
-while [ $# -gt 1 ]; do
-    until_true 15 reached "$1" "$2" || {
+while [ $# -gt 2 ]; do
+    until_true 15 reached "$2" "$3" || {
         echo "$1 at $address answered: $(echo "$answer" | head -n 1)" >&2
         exit 5
     }
-    shift 2
+    shift 3
 done

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tera::{Context, Tera};
 
 use crate::engine::ReplicaId;
-use crate::engine::docker::labels::Names;
+use crate::engine::docker::labels::replica_host;
 use crate::error::Failure;
 use crate::units::Name;
 
@@ -43,20 +43,18 @@ pub struct BalancerConfig {
     pub port: u16,
     /// The replicas that get requests.
     pub members: Vec<ReplicaId>,
-    /// The project, whose name begins those of its containers.
-    pub project: Name,
+    /// The path at which a member says that it is ready: a new one is asked there, through the balancer.
+    #[serde(default)]
+    pub check: Option<String>,
     /// How long a request may go on after its member or its configuration has left.
     pub drain: Duration,
-}
-
-/// The name of a replica's container, by which the network's DNS knows it.
-pub(super) fn dns_name(project: &Name, replica: &ReplicaId) -> String {
-    Names(project).replica(replica)
 }
 
 #[derive(Serialize)]
 struct Member {
     id: String,
+    /// What nginx knows it by, in 32 characters at most.
+    route: String,
     host: String,
 }
 
@@ -66,7 +64,7 @@ struct Member {
 ///
 /// Never for the built-in template, which a test renders.
 pub fn render(config: &BalancerConfig) -> Result<String, Failure> {
-    let member = |id: &ReplicaId| Member { id: id.to_string(), host: dns_name(&config.project, id) };
+    let member = |id: &ReplicaId| Member { id: id.to_string(), route: id.slot.to_string(), host: replica_host(id) };
     render_members(config, &sorted(&config.members).iter().map(member).collect::<Vec<_>>())
 }
 
@@ -76,7 +74,7 @@ pub fn render(config: &BalancerConfig) -> Result<String, Failure> {
 ///
 /// As [`render`].
 pub fn render_name(config: &BalancerConfig, host: &str) -> Result<String, Failure> {
-    render_members(config, &[Member { id: config.service.to_string(), host: host.to_owned() }])
+    render_members(config, &[Member { id: config.service.to_string(), route: "all".to_owned(), host: host.to_owned() }])
 }
 
 fn render_members(config: &BalancerConfig, members: &[Member]) -> Result<String, Failure> {
@@ -129,9 +127,9 @@ mod tests {
 
     fn config(members: &[&str]) -> BalancerConfig {
         BalancerConfig {
-            project: "shop".parse().unwrap(),
             service: "api".parse().unwrap(),
             port: 8000,
+            check: Some("/ready".to_owned()),
             listen: vec![8080, 8000],
             members: members.iter().map(|text| replica(text).unwrap()).collect(),
             drain: Duration::from_secs(30),

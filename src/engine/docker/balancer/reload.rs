@@ -11,8 +11,9 @@ use bollard::models::ExecConfig;
 use bollard::query_parameters::{DownloadFromContainerOptions, InspectContainerOptions, UploadToContainerOptions};
 use futures_util::StreamExt;
 
-use super::config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, dns_name, members, render, ways};
+use super::config::{BalancerConfig, CONFIG_FILE, CONFIG_FOLDER, members, render, ways};
 use crate::engine::docker::fail;
+use crate::engine::docker::labels::replica_host;
 use crate::engine::{Note, ReplicaId};
 use crate::error::Failure;
 
@@ -91,8 +92,10 @@ async fn apply(
 ) -> Result<(), Failure> {
     write(docker, container, "nginx.conf.new", rendered).await?;
     let added = next.members.iter().filter(|id| !present.contains(id));
-    let arguments = added.flat_map(|id| [id.to_string(), format!("{}:{}", dns_name(&next.project, id), next.port)]);
-    let ended = run(docker, container, APPLY, arguments.collect()).await?;
+    let members =
+        added.flat_map(|id| [id.to_string(), id.slot.to_string(), format!("{}:{}", replica_host(id), next.port)]);
+    let path = next.check.clone().unwrap_or_else(|| "/".to_owned());
+    let ended = run(docker, container, APPLY, [path].into_iter().chain(members).collect()).await?;
     let what = match ended.code {
         0 => return Ok(()),
         3 => format!("nginx refuses the configuration of {}'s balancer, and goes on with the one before", next.service),
