@@ -371,10 +371,13 @@ mod tests {
         Found::Complete { status: Some(200), keeps_alive: false, length }
     }
 
+    /// What a text of a length comes to.
+    type Expected = fn(usize) -> Found;
+
     /// Answers and what they come to.
     fn corpus() -> Vec<(Vec<u8>, Found)> {
         let full = |text: &str| ok(text.len());
-        let texts: Vec<(&str, fn(usize) -> Found)> = vec![
+        let texts: Vec<(&str, Expected)> = vec![
             ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", ok),
             ("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", ok),
             ("HTTP/1.1 200\r\ncontent-length:1\r\n\r\nx", ok),
