@@ -27,6 +27,8 @@ const SLOT_BITS: u32 = 17;
 const EVENTS: usize = 1024;
 /// What one read takes at most.
 const BUFFER: usize = 64 * 1024;
+/// How many full reads one connection gets before others have their turn.
+const TURN: usize = 16;
 
 /// What has happened on a slot.
 #[derive(Debug)]
@@ -91,6 +93,8 @@ pub struct Driver {
     /// What the last look brought, and how much of it is dealt with.
     ready: Vec<Ready>,
     dealt: usize,
+    /// Connections that had more to read than fits a turn.
+    again: Vec<Ready>,
     /// What happened outside of [`Self::next`].
     done: VecDeque<Completion>,
     buffer: Box<[u8]>,
@@ -163,6 +167,7 @@ impl Driver {
             places: Vec::new(),
             ready: Vec::with_capacity(EVENTS),
             dealt: 0,
+            again: Vec::new(),
             done: VecDeque::new(),
             buffer: vec![0; BUFFER].into(),
             warnings: 0,
@@ -181,6 +186,7 @@ impl Driver {
             return Ok(now);
         }
         let (at, limit) = match wait {
+            _ if !self.again.is_empty() => (now, Some(Duration::ZERO)),
             Wait::Not => (now, Some(Duration::ZERO)),
             Wait::Until(at) => self.alarm.set(at, now)?,
         };
@@ -191,6 +197,7 @@ impl Driver {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
+        self.ready.append(&mut self.again);
         Ok(at)
     }
 
@@ -291,15 +298,19 @@ impl Driver {
             return None;
         }
         match connection.advance(&mut self.buffer, ready.is_ended) {
-            Step::Wait => None,
-            Step::Answered(status) => {
+            None => {
+                self.again.push(ready);
+                None
+            }
+            Some(Step::Wait) => None,
+            Some(Step::Answered(status)) => {
                 let exchange = connection.session.exchange();
                 if !connection.session.is_reusable() {
                     self.close(slot);
                 }
                 Some(Completion::Answered { slot, status, exchange })
             }
-            Step::Failed(fault) => Some(self.failed(slot, fault)),
+            Some(Step::Failed(fault)) => Some(self.failed(slot, fault)),
         }
     }
 
@@ -401,14 +412,15 @@ impl Connection {
         Step::Wait
     }
 
-    /// Writes what is left of the request and reads what has come of the answer.
-    fn advance(&mut self, buffer: &mut [u8], is_ended: bool) -> Step {
+    /// Writes what is left of the request and reads what has come of the answer; `None` if more has come than fits a
+    /// turn.
+    fn advance(&mut self, buffer: &mut [u8], is_ended: bool) -> Option<Step> {
         if let Err(error) = self.catch_up() {
-            return self.session.broke(&error);
+            return Some(self.session.broke(&error));
         }
-        loop {
+        for _ in 0..TURN {
             match self.channel.read(buffer) {
-                Ok(0) => return self.session.ended(),
+                Ok(0) => return Some(self.session.ended()),
                 Ok(read) => {
                     if is_ended {
                         self.session.spend();
@@ -416,14 +428,15 @@ impl Connection {
                     let step = self.session.received(&buffer[..read], now_ns());
                     let is_all = read < buffer.len() && self.channel.reads_all() && !is_ended;
                     if step != Step::Wait || is_all {
-                        return step;
+                        return Some(step);
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Step::Wait,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Step::Wait),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.session.broke(&error),
+                Err(error) => return Some(self.session.broke(&error)),
             }
         }
+        None
     }
 
     fn catch_up(&mut self) -> io::Result<()> {
