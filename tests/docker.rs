@@ -263,6 +263,8 @@ fn what_people_did_by_hand_is_mended() {
     ask(&["pause", &named("worker-1")]);
     mend("a paused worker");
     ask(&["stop", &named("balancer")]);
+    let plan = project.ok(&["up", "--dry-run"]);
+    assert!(plan.contains("it was stopped, or ended by itself") && !plan.contains("changed"), "{plan}");
     mend("a stopped balancer");
     ask(&["rm", "--force", &named("redis-1")]);
     mend("a removed backing service");

@@ -8,10 +8,11 @@ mod engine;
 #[path = "support/project.rs"]
 mod project;
 
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use engine::{Canary, assert_converged, assert_leaves_nothing, edit, small};
+use engine::{Canary, PASSWORD, ask, assert_converged, assert_leaves_nothing, edit, small};
 use project::{Project, all, kill};
 
 /// Projects at once: steps wait for each other more than they compute.
@@ -24,13 +25,16 @@ struct Scene {
     up: bool,
     /// Whether its source changes before.
     edit: bool,
+    /// Whether Redis has to be replaced: it stops before another one starts on its data.
+    replace: bool,
     verb: &'static [&'static str],
 }
 
-const SCENES: [Scene; 3] = [
-    Scene { title: "first up", up: false, edit: false, verb: &["up"] },
-    Scene { title: "roll", up: true, edit: true, verb: &["up"] },
-    Scene { title: "down --volumes", up: true, edit: false, verb: &["down", "--volumes"] },
+const SCENES: [Scene; 4] = [
+    Scene { title: "first up", up: false, edit: false, replace: false, verb: &["up"] },
+    Scene { title: "roll", up: true, edit: true, replace: false, verb: &["up"] },
+    Scene { title: "down --volumes", up: true, edit: false, replace: false, verb: &["down", "--volumes"] },
+    Scene { title: "another Redis", up: true, edit: false, replace: true, verb: &["up"] },
 ];
 
 /// The number of steps that a plan has.
@@ -65,6 +69,23 @@ fn on_projects(cases: usize, run: impl Fn(&Project, usize) + Sync) {
     });
 }
 
+/// Asks the project's Redis, or tells it something.
+fn redis(project: &Project, command: &[&str]) -> String {
+    let container = format!("{}-redis-1", project.name);
+    let password = format!("REDISCLI_AUTH={PASSWORD}");
+    ask(&[&["exec", "--env", &password, &container, "redis-cli"], command].concat())
+}
+
+/// Gives the project's Redis another limit than it had.
+fn another_redis(project: &Project) {
+    static NEXT: AtomicUsize = AtomicUsize::new(256);
+    let file = project.root().join("scalectl.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    let before = text.split("[backing.redis]").next().unwrap();
+    let memory = NEXT.fetch_add(1, Ordering::Relaxed);
+    fs::write(&file, format!("{before}[backing.redis]\nresources = {{ memory = \"{memory}Mi\" }}\n")).unwrap();
+}
+
 fn prepare(project: &Project, scene: &Scene, case: &str) {
     match scene.up {
         true => drop(project.ok(&["up"])),
@@ -72,6 +93,10 @@ fn prepare(project: &Project, scene: &Scene, case: &str) {
     }
     if scene.edit {
         edit(project, case);
+    }
+    if scene.replace {
+        redis(project, &["set", "kept", case]);
+        another_redis(project);
     }
 }
 
@@ -81,7 +106,7 @@ fn killed_at_every_step(scene: &Scene) {
         prepare(&project, scene, "the plan");
         steps(&project, scene)
     };
-    assert!(count >= 5, "{} has {count} steps", scene.title);
+    assert!(count >= 3, "{} has {count} steps", scene.title);
     on_projects(count * 2, |project, case| {
         let case_step = case / 2 + 1;
         let instant = format!("{}:{case_step}", ["before", "after"][case % 2]);
@@ -95,6 +120,9 @@ fn killed_at_every_step(scene: &Scene) {
         assert_eq!(out.status.code(), None, "{case}: {}", all(&out));
         project.ok(&["up"]);
         assert_converged(project, &case);
+        if scene.replace {
+            assert_eq!(redis(project, &["get", "kept"]), case, "its data is what it was");
+        }
     });
 }
 
@@ -111,6 +139,11 @@ fn a_roll_killed_at_any_step_is_completed_by_the_next_up() {
 #[test]
 fn a_down_killed_at_any_step_is_no_obstacle_to_the_next_up() {
     killed_at_every_step(&SCENES[2]);
+}
+
+#[test]
+fn a_replacement_of_a_backing_service_killed_at_any_step_is_completed_with_its_data() {
+    killed_at_every_step(&SCENES[3]);
 }
 
 /// Instants that no step begins or ends at: in the middle of a build, of the filling of a volume, of a reload.

@@ -9,14 +9,14 @@ mod load;
 mod project;
 mod support;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{Read, Write};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use load::{Load, assert_nothing_failed};
+use load::{Load, assert_nothing_lost};
 use project::{Project, all, docker, eventually, has_docker, kill};
 use serde_json::Value;
 
@@ -94,6 +94,70 @@ impl Shop {
         });
     }
 
+    /// Asserts that no secret of `.env` is in anything that people or other programs are shown, and that each is where its
+    /// reader finds it.
+    fn assert_secrets_are_hidden(&self) {
+        let dot_env = fs::read_to_string(self.project.root().join(".env")).unwrap();
+        let pairs = dot_env.lines().filter_map(|line| line.split_once('='));
+        let secrets: BTreeMap<_, _> =
+            pairs.filter(|(name, text)| name.ends_with("PASSWORD") && !text.is_empty()).collect();
+        assert_eq!(secrets.len(), 3, "{:?}", secrets.keys());
+        for (title, text) in self.shown() {
+            assert!(!text.is_empty(), "{title} shows nothing");
+            for (name, secret) in &secrets {
+                assert!(!text.contains(secret), "{title} shows {name}");
+            }
+        }
+        let file = |replica: &str, file: &str| {
+            self.project.ok(&["exec", replica, "--", "cat", &format!("/run/scalectl/{file}")])
+        };
+        assert!(file("api-1", "DATABASE_URL").contains(secrets["POSTGRES_PASSWORD"]));
+        assert!(file("api-1", "REDIS_URL").contains(secrets["REDIS_PASSWORD"]));
+        assert!(file("worker-1", "AMQP_URL").contains(secrets["RABBITMQ_PASSWORD"]));
+    }
+
+    /// What is shown of the stack, by who shows it.
+    fn shown(&self) -> Vec<(String, String)> {
+        let project = &self.project;
+        let mut shown = Vec::new();
+        for verb in [
+            &["up", "--dry-run", "-vv"][..],
+            &["up", "--dry-run", "--json"],
+            &["down", "--dry-run"],
+            &["config"],
+            &["config", "--json"],
+            &["status", "--json"],
+            &["status"],
+            &["manifests"],
+            &["logs", "-vv"],
+            &["url", "--json"],
+            &["up", "-vv"],
+        ] {
+            shown.push((format!("scalectl {verb:?}"), all(&project.run(verb))));
+        }
+        let kinds: [(&str, &[&str], &str); 3] = [
+            ("container", &["ps", "--all", "--quiet"], "inspect"),
+            ("network", &["network", "ls", "--quiet"], "inspect"),
+            ("volume", &["volume", "ls", "--quiet"], "inspect"),
+        ];
+        for (kind, list, inspect) in kinds {
+            for id in project.docker_list(list) {
+                shown.push((format!("docker {kind} inspect {id}"), docker(&[kind, inspect, &id])));
+            }
+        }
+        for id in project.docker_list(&["ps", "--all", "--quiet"]) {
+            // Some have said nothing, and that is well.
+            shown.push((format!("docker logs {id}"), format!(" {}", all(&docker_output(&["logs", &id])))));
+            shown.push((format!("docker top {id}"), format!(" {}", all(&docker_output(&["top", &id, "-ef"])))));
+        }
+        let images: BTreeSet<_> = project.docker_list(&["ps", "--all", "--format", "{{.Image}}"]).into_iter().collect();
+        for image in images {
+            shown.push((format!("docker image inspect {image}"), docker(&["image", "inspect", &image])));
+            shown.push((format!("docker history {image}"), docker(&["history", "--no-trunc", &image])));
+        }
+        shown
+    }
+
     /// Waits until every replica and backing service is ready, and every replica of `api` is reached through the balancer.
     fn healthy(&self, title: &str) -> Duration {
         let begin = Instant::now();
@@ -126,6 +190,10 @@ impl Shop {
             "SELECT count(*) FROM (SELECT user_id FROM sent_emails GROUP BY user_id HAVING count(*) > 1) AS twice";
         assert_eq!(self.number(twice), 0, "{title}");
     }
+}
+
+fn docker_output(args: &[&str]) -> Output {
+    Command::new("docker").args(args).output().unwrap()
 }
 
 /// All queries in a dashboard, whichever row they are in.
@@ -183,6 +251,7 @@ fn changes_under_load_lose_no_request() {
     let ending = Ending(shop);
     let shop = ending.0.as_ref().unwrap();
     let project = &shop.project;
+    shop.assert_secrets_are_hidden();
     let load = Load::start(project, "300", "1");
     let mut changes = 0;
     let mut step = |args: &[&str], members: usize| {
@@ -205,7 +274,7 @@ fn changes_under_load_lose_no_request() {
     let summary = load.end();
     assert!(changes >= 20, "{changes} changes");
     println!("{changes} membership changes, {}", summary["counts"]);
-    assert_nothing_failed(&summary, &format!("{changes} membership changes"));
+    assert_nothing_lost(&summary, &format!("{changes} membership changes"));
     shop.assert_each_welcomed_once("after the changes");
 }
 
@@ -240,7 +309,7 @@ fn whatever_is_killed_comes_back_by_itself() {
             assert!(may_fail(part).contains(&code.as_str()), "{part} killed: {count} answers of {code}: {summary}");
         }
         let counts = &summary["counts"];
-        for kind in ["network_error", "timeout", "unfinished", "unsent"] {
+        for kind in ["network_error", "timeout"] {
             assert_eq!(counts[kind], 0, "{part} killed: {counts} {}", summary["errors"]);
         }
         shop.assert_each_welcomed_once(&format!("{part} killed"));

@@ -159,7 +159,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_is_written() {
         assert_eq!(left.len(), files.len(), "{left:?}");
     };
     refused(&[], &[], &["nothing to adopt", "--from FILE"]);
-    refused(&[], &["--from", "x.yaml"], &["x.yaml"]);
+    refused(&[], &["--from", "x.yaml"], &["x.yaml", "a compose file or a Dockerfile"]);
     refused(&[("Dockerfile", "FROM x\n")], &[], &["which port", "--port 8000"]);
     refused(&[("Dockerfile", "# nothing\n")], &[], &["no FROM"]);
     refused(&[("compose.yaml", "a: [\npassword: hunter2\n")], &[], &["compose.yaml: not YAML"]);

@@ -107,8 +107,14 @@ fn listens_on(image: &dockerfile::Image) -> Option<u16> {
 fn source(root: &Path, choice: &Choice) -> Result<PathBuf, Failure> {
     if let Some(from) = &choice.from {
         let path = root.join(from);
-        let path = path.canonicalize().map_err(|error| Failure::usage(format!("{}: {error}", from.display())))?;
-        return if path.is_file() { Ok(path) } else { Err(Failure::usage(format!("{}: not a file", from.display()))) };
+        let refused = |why: String| {
+            Failure::usage(format!("{}: {why}", from.display())).hint(format!(
+                "`--from` takes a compose file or a Dockerfile, its path from {}; without it the folder's own is found",
+                root.display()
+            ))
+        };
+        let path = path.canonicalize().map_err(|error| refused(error.to_string()))?;
+        return if path.is_file() { Ok(path) } else { Err(refused("not a file".to_owned())) };
     }
     SOURCES.iter().map(|name| root.join(name)).find(|path| path.is_file()).ok_or_else(|| {
         Failure::usage(format!("nothing to adopt in {}: no compose file and no Dockerfile", root.display()))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::text::{Filler, Format};
-use super::{Entry, Resolved};
+use super::{Entry, Login, Resolved};
 use crate::error::Failure;
 use crate::stack::{Backing, EnvValue, MASK, Resources, Stack};
 
@@ -62,6 +62,9 @@ pub struct BackingContainer {
     pub hostname: Option<String>,
     /// Command inside the container that succeeds once it serves.
     pub health: Vec<String>,
+    /// How it is asked whether its data knows its password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     /// Folder of its data; without it nothing outlives the container.
     pub volume: Option<String>,
     /// Folders in memory.
@@ -108,6 +111,7 @@ pub fn container(
         owner: entry.owner.clone(),
         hostname: entry.hostname.as_deref().map(|text| filler.fill_plain(text)).transpose()?,
         health: all(&entry.health)?,
+        login: entry.login.as_ref().map(|login| login_of(login, &all)).transpose()?,
         volume: entry.volume.as_deref().map(|text| filler.fill_plain(text)).transpose()?,
         tmpfs: entry.tmpfs.clone(),
         read_only: entry.read_only,
@@ -117,6 +121,10 @@ pub fn container(
         port: port(stack, resolved),
         resources: resources(stack, resolved),
     })
+}
+
+fn login_of(login: &Login, fill: &impl Fn(&[String]) -> Result<Vec<String>, Failure>) -> Result<Login, Failure> {
+    Ok(Login { command: fill(&login.command)?, refused: login.refused.clone() })
 }
 
 /// Where the users of a backing service find it on a container engine; none for those that nobody calls.

@@ -8,7 +8,7 @@ mod text;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::stack::{EnvValue, Resources, Stack, variables_in};
 use crate::units::{Bytes, Name, TimeSpan};
@@ -48,6 +48,8 @@ pub struct Entry {
     pub hostname: Option<String>,
     /// Command inside the container that succeeds once it serves.
     pub health: Vec<String>,
+    /// How it is asked whether its data knows its password.
+    pub login: Option<Login>,
     /// Folder of its data.
     pub volume: Option<String>,
     /// Folders that it writes to besides.
@@ -71,6 +73,17 @@ pub struct Entry {
     pub reserve: u32,
     /// What stands in for it on the local engine.
     pub substitute: Substitute,
+}
+
+/// How a backing service is asked whether its data knows the password that it is given: a server takes that into its data
+/// when it makes it, and never looks at it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Login {
+    /// Command inside the container; no secret is in its text.
+    pub command: Vec<String>,
+    /// The words in its output that mean no. Whatever else goes wrong says nothing about the password.
+    pub refused: String,
 }
 
 /// How an image takes a variable from a file instead of the environment.

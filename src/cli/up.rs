@@ -63,10 +63,21 @@ impl Args {
         Options { timeout: self.timeout.0, rebuild: self.build || no_cache, no_cache, pull }
     }
 
+    /// Whether images are made or pulled before it is known what has to be replaced.
+    fn prepares_first(&self) -> bool {
+        let options = self.options();
+        !self.dry_run && (options.rebuild || options.pull)
+    }
+
     async fn up(&self, global: &Global) -> Result<Exit> {
         let begin = Instant::now();
-        let session = Session::open_to_change(global, self.options(), self.dry_run).await?;
+        let mut session = Session::open_to_change(global, self.options(), self.dry_run).await?;
         session::require_running(&session, &self.services)?;
+        if self.prepares_first() {
+            // Whether there is anything to replace shows in the images that come of it.
+            session.apply(&Intent::Prepare(self.services.clone())).await?;
+            session = Session::open_to_change(global, Options::within(self.timeout.0), false).await?;
+        }
         let intent = Intent::Up { only: self.services.clone(), scaled: Vec::new() };
         if self.dry_run {
             let plan = session.plan(&intent).await?;

@@ -251,6 +251,7 @@ impl<'a> Builder<'a> {
                 Some(b) if b.service != running.service => {
                     format!("it changes from {} to {}: an interruption", running.service, b.service)
                 }
+                Some(_) if running.stopped => "it was stopped, or ended by itself".to_owned(),
                 Some(b) if b.fingerprint != running.fingerprint => {
                     format!("{}: an interruption", running.fingerprint.changes(&b.fingerprint).join(", "))
                 }
@@ -455,11 +456,12 @@ impl<'a> Builder<'a> {
             };
             last.push(step);
         }
-        // The records of jobs, which go with the network, use them too.
+        // The records of jobs, which go with the network, use them too. One after the other: of two that have layers in
+        // common an engine loses its way when both go at once.
         if images {
             for image in &self.observed.images {
                 let action = Action::RemoveImage { image: image.clone() };
-                self.plan.push(action, "it was built for this project", &last);
+                last = vec![self.plan.push(action, "it was built for this project", &last)];
             }
         }
     }
@@ -523,6 +525,7 @@ fn same(wanted: &DesiredBalancer, running: &ObservedBalancer) -> bool {
         && running.port == wanted.port
         && running.service == wanted.service
         && running.fingerprint == wanted.fingerprint
+        && !running.stopped
 }
 
 #[cfg(test)]

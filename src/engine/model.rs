@@ -352,4 +352,7 @@ pub struct ObservedBalancer {
     /// What it was made from.
     #[serde(default)]
     pub fingerprint: Fingerprint,
+    /// It is there and serves nobody: it was stopped or paused, or ended by itself.
+    #[serde(default)]
+    pub stopped: bool,
 }

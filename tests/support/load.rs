@@ -76,3 +76,13 @@ pub fn assert_nothing_failed(summary: &Value, title: &str) {
     }
     assert_eq!(counts["ok"], counts["scheduled"], "{title}: {counts}");
 }
+
+/// As [`assert_nothing_failed`], on a machine that may be too busy for the rate: what was sent was answered well, or was
+/// still on its way when the load ended; what never got its turn was not lost.
+pub fn assert_nothing_lost(summary: &Value, title: &str) {
+    let counts = &summary["counts"];
+    for kind in ["http_error", "network_error", "timeout"] {
+        assert_eq!(counts[kind], 0, "{title}: {counts}\n{}\n{}", summary["status"], summary["errors"]);
+    }
+    assert!(counts["ok"].as_u64() > Some(1000), "{title}: {counts}");
+}

@@ -87,6 +87,7 @@ impl Model {
                     service,
                     port: *port,
                     fingerprint: Fingerprint::default(),
+                    stopped: false,
                 });
             }
             Action::StopBalancer { balancer, .. } => self.0.balancers.retain(|b| &b.id != balancer),
@@ -427,6 +428,7 @@ fn the_front_balancer_closes_before_those_behind_it() {
         service: name("api"),
         port: 8000,
         fingerprint: Fingerprint::default(),
+        stopped: false,
     };
     model.0.balancers.insert(0, inner);
     let plan = text(

@@ -273,7 +273,7 @@ impl Writer<'_> {
         let volume =
             |(folder, name): (&String, &String)| format!("{}:{folder}", name.strip_prefix(&prefix).unwrap_or(name));
         put("volumes", container.volumes.iter().map(volume).collect());
-        put("tmpfs", container.tmpfs.iter().map(|folder| format!("{folder}:mode=1777")).collect());
+        put("tmpfs", container.tmpfs.iter().map(|folder| format!("{folder}:{}", spec::TMPFS)).collect());
         if read_only {
             put("read_only", json!(true));
         }

@@ -15,7 +15,7 @@ use bollard::query_parameters::{
 
 use super::fail;
 use super::labels::{self, Names};
-use super::spec::{Container, FILES};
+use super::spec::{Container, FILES, TMPFS};
 use crate::engine::Identity;
 use crate::error::Failure;
 use crate::units::Name;
@@ -78,7 +78,7 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
         host_config: Some(HostConfig {
             port_bindings: Some(ports),
             mounts: Some(mounts(spec, placed)),
-            tmpfs: Some(spec.tmpfs.iter().map(|folder| (folder.clone(), "mode=1777".to_owned())).collect()),
+            tmpfs: Some(spec.tmpfs.iter().map(|folder| (folder.clone(), TMPFS.to_owned())).collect()),
             readonly_rootfs: Some(spec.read_only),
             shm_size: spec.shm_size.and_then(|size| i64::try_from(size).ok()),
             nano_cpus: spec.resources.as_ref().and_then(|r| r.cpu).map(|cpu| i64::from(cpu.millis()) * 1_000_000),
@@ -95,10 +95,21 @@ pub fn body(spec: &Container, placed: &Placed<'_>) -> ContainerCreateBody {
     }
 }
 
+/// A command as a health check. Podman 4 takes a `CMD` apart at its spaces again, so that one with spaces in its arguments
+/// goes through the shell.
+fn test(command: &[String]) -> Vec<String> {
+    let line = match command {
+        [shell, flag, line] if shell == "sh" && flag == "-c" => line.clone(),
+        _ if command.iter().any(|argument| argument.contains(char::is_whitespace)) => shell_words::join(command),
+        _ => return std::iter::once("CMD".to_owned()).chain(command.iter().cloned()).collect(),
+    };
+    vec!["CMD-SHELL".to_owned(), line]
+}
+
 fn health(command: &[String]) -> HealthConfig {
     let nanos = |time: Duration| i64::try_from(time.as_nanos()).ok();
     HealthConfig {
-        test: Some(std::iter::once("CMD".to_owned()).chain(command.iter().cloned()).collect()),
+        test: Some(test(command)),
         interval: nanos(HEALTH_INTERVAL),
         timeout: nanos(HEALTH_TIMEOUT),
         start_period: nanos(HEALTH_START),
@@ -228,5 +239,18 @@ pub async fn remove(docker: &Docker, id: &str, called: &str) -> Result<(), Failu
         // Removed already, or being removed.
         Err(e) if fail::is_missing(&e) || fail::is_conflict(&e) => Ok(()),
         other => other.map_err(|e| fail::doing(&format!("remove {called}"), &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_with_spaces_in_its_arguments_goes_through_the_shell() {
+        let checked = |command: &[&str]| test(&command.iter().map(|part| (*part).to_owned()).collect::<Vec<_>>());
+        assert_eq!(checked(&["promtool", "check", "ready"]), ["CMD", "promtool", "check", "ready"]);
+        assert_eq!(checked(&["sh", "-c", "test -e \"/a b\""]), ["CMD-SHELL", "test -e \"/a b\""]);
+        assert_eq!(checked(&["bash", "-c", "exec 3<>/dev/tcp"]), ["CMD-SHELL", "bash -c 'exec 3<>/dev/tcp'"]);
     }
 }

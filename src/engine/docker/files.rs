@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::Docker;
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions};
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions, VolumeCreateRequest};
 use bollard::query_parameters::{
     CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, ListContainersOptionsBuilder,
     RemoveContainerOptionsBuilder, RemoveVolumeOptions, UploadToContainerOptionsBuilder,
@@ -64,7 +64,15 @@ async fn create_helper(
 ) -> Result<(), Failure> {
     let mut of_volume = labels::of_role(identity, Role::Files);
     of_volume.insert(labels::SERVICE.to_owned(), service.to_string());
-    let options = MountVolumeOptions { labels: Some(of_volume), no_copy: Some(true), ..MountVolumeOptions::default() };
+    // By a request of its own: Podman makes the volume of a mount without the mount's labels.
+    let volume_request = VolumeCreateRequest {
+        name: Some(volume.to_owned()),
+        labels: Some(of_volume),
+        ..VolumeCreateRequest::default()
+    };
+    let created = docker.create_volume(volume_request).await;
+    created.map_err(|e| fail::doing(&format!("create volume {volume}"), &e))?;
+    let options = MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() };
     let mount = Mount {
         target: Some(FILES.to_owned()),
         source: Some(volume.to_owned()),

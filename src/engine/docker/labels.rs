@@ -31,6 +31,8 @@ pub const DIGEST: &str = "scalectl.digest";
 pub const VOLUME_ID: &str = "scalectl.volume.id";
 /// The volumes that a job worked on, by their ids.
 pub const VOLUME_IDS: &str = "scalectl.volume.ids";
+/// The keyed digest of the secrets that a volume's data was made with.
+pub const SECRETS: &str = "scalectl.secrets";
 /// The image that a volume's data was first written by.
 pub const IMAGE: &str = "scalectl.image";
 

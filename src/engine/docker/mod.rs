@@ -13,6 +13,7 @@ mod engine;
 mod fail;
 mod files;
 mod images;
+mod login;
 mod logs;
 mod observe;
 mod preflight;

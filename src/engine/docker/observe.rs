@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use super::balancer;
 use super::connect::Connection;
 use super::fail;
-use super::labels::{self, Role};
+use super::labels::{self, Names, Role};
 use super::readiness::{self, Answer};
 use crate::engine::{
     Exited, Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
@@ -32,6 +32,8 @@ pub struct Inventory {
     pub volumes: Vec<Volume>,
     /// The ids of the networks: one, unless two machines made it at once.
     pub networks: Vec<String>,
+    /// The name of the network, by which Podman's containers know it in place of the id.
+    network: String,
 }
 
 impl Inventory {
@@ -61,7 +63,8 @@ impl Inventory {
             .filter_map(labels::root);
         refuse_other_roots(identity, roots, lenient)?;
         let networks = networks.into_iter().filter_map(|network| network.id).collect();
-        Ok(Self { containers: inspect(docker, containers).await?, volumes, networks })
+        let network = Names(&identity.project).network();
+        Ok(Self { containers: inspect(docker, containers).await?, volumes, networks, network })
     }
 
     /// The ids of the volumes with data, by backing service.
@@ -81,9 +84,25 @@ impl Inventory {
         let on: Vec<_> = on.into_iter().flatten().filter_map(|(_, of)| of.network_id.as_deref()).collect();
         // One that was never started knows its network by name only.
         let away = on.iter().any(|id| !id.is_empty()) || (on.is_empty() && running(container));
-        match away && !on.iter().any(|id| self.networks.iter().any(|ours| ours == id)) {
+        let ours = |id: &&str| *id == self.network || self.networks.iter().any(|ours| ours == id);
+        match away && !on.iter().any(ours) {
             true => Fingerprint { environment: "another network".to_owned(), ..known },
             false => known,
+        }
+    }
+
+    /// Replicas of an image that was built again since, from the same source: they run in another environment than a new
+    /// one would. `images` are the ids that the engine has now, by reference.
+    pub fn tell_other_images(&self, observed: &mut Observed, images: &BTreeMap<String, String>, names: &Names<'_>) {
+        for (_, container) in self.containers.iter().filter(|(role, _)| *role == Role::Replica) {
+            let of = labels_of(container);
+            let Some(now) = images.get(&names.image(&labels::fingerprint(&of).source)) else { continue };
+            // Podman leaves the algorithm out here and not there.
+            let is_now = |id: &str| id.trim_start_matches("sha256:") == now.trim_start_matches("sha256:");
+            let seen = labels::replica(&of).and_then(|id| observed.replicas.iter_mut().find(|r| r.id == id));
+            if let Some(seen) = seen.filter(|_| container.image.as_deref().is_some_and(|id| !is_now(id))) {
+                seen.fingerprint.environment = "another image".to_owned();
+            }
         }
     }
 
@@ -197,10 +216,9 @@ async fn balancers(
         let of = labels_of(container);
         let (Some((id, service)), Some(name)) = (labels::balancer(&of), container.id.as_deref()) else { continue };
         let port = published(container).first().map_or(0, |port| port.1.port());
-        // One that does not run serves nobody: the plan starts another.
-        let fingerprint = if running(container) { inventory.fingerprint(container) } else { Default::default() };
+        let (fingerprint, stopped) = (inventory.fingerprint(container), !running(container));
         let port = if port == 0 { wanted_port(container) } else { port };
-        observed.balancers.push(ObservedBalancer { id, service, port, fingerprint });
+        observed.balancers.push(ObservedBalancer { id, service, port, fingerprint, stopped });
         members.extend(balancer::read_members(docker, name).await?);
     }
     Ok(members)

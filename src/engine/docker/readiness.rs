@@ -32,6 +32,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 const ENDS: u32 = 3;
 /// After this many restarts the engine waits for seconds before the next one.
 const SLOW_RESTARTS: i64 = 5;
+/// How long an engine that ends may still answer after it has ended what ran on it.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// Last lines of a log that are shown as evidence.
 const EVIDENCE_LINES: usize = 20;
 
@@ -215,6 +217,9 @@ async fn ended(
     let state = container.state.clone().unwrap_or_default();
     let out_of_memory = ends.out_of_memory || state.oom_killed == Some(true);
     let code = ends.code.or(state.exit_code).unwrap_or(-1);
+    if !out_of_memory && let Some(error) = goes_away(docker, code).await {
+        return fail::asking(&format!("how far {called} is"), &error);
+    }
     let mut failure = if out_of_memory { memory(called, spec) } else { crash(called, code, ends.count) };
     if let Some(error) = state.error.filter(|error| !error.is_empty()) {
         failure = failure.because(error);
@@ -222,13 +227,31 @@ async fn ended(
     with_log(docker, id, failure).await
 }
 
+/// Why the engine does not answer any more: one that is told to end first ends what runs on it, as if that had been
+/// killed for a reason of its own.
+async fn goes_away(docker: &Docker, code: i64) -> Option<bollard::errors::Error> {
+    signal_of(code)?;
+    let begin = Instant::now();
+    while begin.elapsed() < LAST_ANSWERS {
+        if let Err(error) = docker.ping().await {
+            return Some(error);
+        }
+        tokio::time::sleep(LONGEST_PAUSE).await;
+    }
+    None
+}
+
+/// The signal that an exit code stands for.
+fn signal_of(code: i64) -> Option<Signal> {
+    i32::try_from(code - 128).ok().and_then(|number| Signal::try_from(number).ok())
+}
+
 /// The failure of a program that ends by itself.
 fn crash(called: &str, code: i64, times: u32) -> Failure {
     let times = if times > 1 { format!(" ({times} times)") } else { String::new() };
     let what = format!("{called} does not start: it ended with exit code {code}{times}");
     let failure = Failure::new(Exit::Unhealthy, what).hint("mend what its log says, then run the same command again");
-    let signal = i32::try_from(code - 128).ok().and_then(|number| Signal::try_from(number).ok());
-    match signal {
+    match signal_of(code) {
         Some(signal) => failure.because(format!("exit code {code} stands for {signal}")),
         None => failure,
     }
@@ -258,6 +281,11 @@ async fn not_ready(docker: &Docker, id: &str, called: &str, reason: Option<Strin
 /// The failure of a job, with its cause and the last lines of its log.
 pub async fn job_failed(docker: &Docker, id: &str, job: &Name, spec: &Container, code: i64) -> Failure {
     let state = look(docker, id, "the job").await.ok().and_then(|container| container.state).unwrap_or_default();
+    if state.oom_killed != Some(true)
+        && let Some(error) = goes_away(docker, code).await
+    {
+        return fail::asking(&format!("how job {job} ended"), &error);
+    }
     let mut failure = Failure::failed(format!("job {job} failed: it ended with exit code {code}"));
     if state.oom_killed == Some(true) {
         let limit = spec.resources.as_ref().and_then(|r| r.memory);

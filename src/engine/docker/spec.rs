@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::balancer::IMAGE as BALANCER_IMAGE;
 use super::labels::{self, Names};
-use crate::backing::{self, FileText, Resolved};
+use crate::backing::{self, FileText, Login, Resolved};
 use crate::engine::given::{Variables, hash, keyed_digest};
 use crate::engine::{BalancerId, Fingerprint};
 use crate::error::Failure;
@@ -20,6 +20,10 @@ pub use crate::backing::FILES;
 
 /// Where a balancer finds its configuration, which changes while it runs.
 pub const BALANCER_CONFIG: &str = "/etc/scalectl";
+
+/// How a folder in memory is mounted. Without a size it may grow to half of the machine's memory: a program that fills it
+/// would meet its memory limit, or the machine its own, instead of a full disk.
+pub const TMPFS: &str = "mode=1777,size=256m";
 
 /// Everything outside the stack that its containers depend on.
 pub struct Input<'a> {
@@ -156,6 +160,8 @@ pub struct Specs {
     pub job_uses: BTreeMap<Name, Vec<Name>>,
     /// Backing services with data: the folder that it is in, and the image that writes it.
     pub volumes: BTreeMap<Name, String>,
+    /// How backing services with data are asked whether it knows the password of `.env`.
+    pub logins: BTreeMap<Name, Login>,
     /// Balancers.
     pub balancers: BTreeMap<BalancerId, BalancerSpec>,
     /// What this engine leaves out or does otherwise, in sentences.
@@ -207,6 +213,7 @@ impl Specs {
         };
         if found.volume.is_some() {
             self.volumes.insert(name.clone(), container.image.clone());
+            self.logins.extend(found.login.map(|login| (name.clone(), login)));
         }
         self.images.insert(container.image.clone(), Origin::Pull);
         let fingerprint = fingerprint(input, &container, image_source(input, &container.image));

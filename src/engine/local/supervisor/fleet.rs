@@ -165,6 +165,7 @@ impl Fleet {
                     service: front.service.clone(),
                     port: front.port,
                     fingerprint: Fingerprint::default(),
+                    stopped: false,
                 })
                 .collect(),
             jobs: state.done.clone().into_iter().collect(),
