@@ -40,6 +40,9 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["-z", "0s"], "the duration must be longer than 0"),
         (&["-z", "10 parsecs"], "a duration like"),
         (&["-c", "0"], "the number of connections"),
+        (&["--rps", "most"], "or max"),
+        (&["--pacing", "often"], "a time from 1us to 1s"),
+        (&["--io", "magic"], "auto or epoll"),
         (&["--rps", "10000k", "-z", "1h"], "10^10"),
         (&["-H", "no colon"], "has no colon"),
         (&["-m", "G T"], "not an HTTP method"),
@@ -127,6 +130,26 @@ fn the_core_of_the_json_is_the_contract() {
     {
         assert!(!json[key].is_null(), "{key}");
     }
+}
+
+/// What a closed loop cannot say is null, and what it says is labelled.
+#[test]
+fn a_closed_loop_says_that_it_is_one() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let more = ["--rps", "max", "-n", "300", "-c", "3", "--threads", "2", "--pacing", "1ms", "--io", "auto"];
+    let output = scalectl(&[&["bench", &server.url(), "--json", "-q"][..], &more].concat());
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((json["counts"]["ok"].as_u64(), server.count(), server.connections()), (Some(300), 300, 3));
+    assert_eq!((&json["arrivals"], &json["threads"]), (&"closed_loop".into(), &2.into()));
+    let io = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
+    assert_eq!((&json["pacing"], &json["io"]), (&"1ms".into(), &io.into()));
+    for null in [&json["offered_rate"], &json["rate"], &json["own_lag_ns"]["p50"], &json["pool_wait_ns"]["max"]] {
+        assert!(null.is_null(), "{null}");
+    }
+    assert!(json["achieved_rate"].as_f64().unwrap() > 0.0);
+    let text = scalectl(&["bench", &server.url(), "--rps", "max", "-z", "200ms", "-q"]);
+    let text = String::from_utf8(text.stdout).unwrap();
+    assert!(text.contains("closed loop: omits waiting") && !text.contains("offered"), "{text}");
 }
 
 #[test]

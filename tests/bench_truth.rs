@@ -416,7 +416,7 @@ fn results_merge_and_come_back_from_json() {
     let both = Summary::merge(&[one.clone(), two.clone()]).unwrap();
     assert_accounted(&both);
     assert_eq!((both.counts.scheduled, both.counts.ok), (400, 300));
-    assert_eq!(both.offered_rate, one.offered_rate + two.offered_rate);
+    assert_eq!(both.offered_rate.unwrap(), one.offered_rate.unwrap() + two.offered_rate.unwrap());
     let longest = one.response_time_ns.max.max(two.response_time_ns.max);
     assert_eq!(both.response_time_ns.max, longest);
     assert!(Summary::merge(&[]).is_err());

@@ -1,5 +1,8 @@
 //! What a run is asked to do, checked before anything is sent.
 
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +24,79 @@ pub enum Length {
     Requests(u64),
 }
 
+/// When a thread wakes for what is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pacing {
+    /// At every arrival.
+    #[default]
+    Exact,
+    /// At whole multiples of this time only, for all arrivals since the last one: fewer wake-ups, more lag.
+    Every(TimeSpan),
+    /// Never asleep: a core for each thread.
+    Spin,
+}
+
+impl Pacing {
+    /// The instant at which to wake for what is due at `at_ns`, both in nanoseconds after the start.
+    pub(super) fn wake_for(self, at_ns: u64) -> u64 {
+        match self {
+            Self::Exact | Self::Spin => at_ns,
+            Self::Every(step) => at_ns.checked_next_multiple_of(nanos(step.0).max(1)).unwrap_or(at_ns),
+        }
+    }
+}
+
+impl FromStr for Pacing {
+    type Err = String;
+
+    /// `exact`, `spin`, or a time from 1µs to 1s.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "exact" => Ok(Self::Exact),
+            "spin" => Ok(Self::Spin),
+            step => match step.parse::<TimeSpan>() {
+                Ok(step) if (Duration::from_micros(1)..=Duration::from_secs(1)).contains(&step.0) => {
+                    Ok(Self::Every(step))
+                }
+                _ => Err("pacing is exact, spin, or a time from 1us to 1s between two wake-ups, like 500us".to_owned()),
+            },
+        }
+    }
+}
+
+impl fmt::Display for Pacing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact => f.write_str("exact"),
+            Self::Every(step) => step.fmt(f),
+            Self::Spin => f.write_str("spin"),
+        }
+    }
+}
+
+/// How sockets are driven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Io {
+    /// The cheapest way that this system has.
+    #[default]
+    Auto,
+    /// An epoll event queue per thread.
+    Epoll,
+}
+
+impl FromStr for Io {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "epoll" if cfg!(target_os = "linux") => Ok(Self::Epoll),
+            "epoll" => Err("only Linux has epoll: leave the choice to auto".to_owned()),
+            _ => Err("sockets are driven by auto or epoll".to_owned()),
+        }
+    }
+}
+
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -28,8 +104,14 @@ pub struct Config {
     pub target: Target,
     /// The mix; empty means one GET of the target's path.
     pub requests: Vec<RequestSpec>,
-    /// Arrivals a second.
+    /// Arrivals a second; without a meaning in a closed loop.
     pub rate: Rate,
+    /// Whether every connection sends its next request when the last has ended, instead of at a rate.
+    pub closed_loop: bool,
+    /// When a thread wakes for what is due.
+    pub pacing: Pacing,
+    /// How sockets are driven; the result says what was chosen.
+    pub io: Io,
     /// How long.
     pub length: Length,
     /// Number of connections, all opened before the start; without it they grow on demand.
@@ -45,6 +127,8 @@ pub struct Config {
     pub seed: u64,
     /// Whether every TLS certificate is accepted.
     pub insecure: bool,
+    /// Unix socket that is connected to instead of the target's host and port.
+    pub unix_socket: Option<PathBuf>,
     /// Objectives that the result is held against.
     pub slos: Vec<Slo>,
     /// Ends the run early.
@@ -101,6 +185,9 @@ impl Config {
             target,
             requests: Vec::new(),
             rate: Self::default_rate(),
+            closed_loop: false,
+            pacing: Pacing::default(),
+            io: Io::default(),
             length: Length::Duration(Self::DURATION),
             connections: None,
             threads: None,
@@ -108,6 +195,7 @@ impl Config {
             grace: None,
             seed: rand::random::<u32>().into(),
             insecure: false,
+            unix_socket: None,
             slos: Vec::new(),
             control: Control::default(),
         }
@@ -132,6 +220,8 @@ impl Config {
     /// The arrivals.
     pub fn schedule(&self) -> Schedule {
         match self.length {
+            Length::Duration(span) if self.closed_loop => Schedule::closed_loop(nanos(span.0), u64::MAX),
+            Length::Requests(count) if self.closed_loop => Schedule::closed_loop(u64::MAX, count),
             Length::Duration(span) => Schedule::constant_for(self.rate, nanos(span.0)),
             Length::Requests(count) => Schedule::constant_count(self.rate, count),
         }
@@ -168,14 +258,18 @@ impl Config {
         if let Some(found) = self.threads.filter(|t| !(1..=1024).contains(t)) {
             return Err(out("the number of threads", "from 1 to 1024", found.to_string()));
         }
-        let count = self.schedule().count();
-        if count > Self::MOST_REQUESTS { Err(ConfigError::TooMany { count }) } else { Ok(()) }
+        let schedule = self.schedule();
+        let count = schedule.count();
+        let is_bounded_by_time = schedule.is_closed_loop() && count == u64::MAX;
+        if count > Self::MOST_REQUESTS && !is_bounded_by_time { Err(ConfigError::TooMany { count }) } else { Ok(()) }
     }
 
     /// The most connections there may be, and how many are opened before the start.
     pub(super) fn connection_numbers(&self, requests: u64, file_limit: u64) -> (u64, u64) {
         match self.connections {
             Some(fixed) => (fixed.into(), fixed.into()),
+            // There is no demand that they could grow on.
+            None if self.closed_loop => (Self::FIRST_CONNECTIONS, Self::FIRST_CONNECTIONS),
             None => {
                 // Some descriptors are taken by timers, event queues, files.
                 let spare = file_limit.saturating_sub(64).max(1);
@@ -188,7 +282,10 @@ impl Config {
     /// How many threads send.
     pub(super) fn thread_number(&self, connections: u64) -> u64 {
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        let by_rate = (self.rate.per_second() / Self::RATE_PER_THREAD).ceil() as u64;
+        let by_rate = match self.closed_loop {
+            true => u64::MAX,
+            false => (self.rate.per_second() / Self::RATE_PER_THREAD).ceil() as u64,
+        };
         let wanted = self.threads.map_or(by_rate.min(cores.saturating_sub(1)), u64::from);
         wanted.clamp(1, connections.max(1))
     }
@@ -236,5 +333,23 @@ mod tests {
         assert_eq!(fixed.connection_numbers(1, 10), (8, 8));
         assert_eq!(fixed.thread_number(8), 1);
         assert_eq!(Config { threads: Some(16), ..config() }.thread_number(8), 8);
+        let closed = Config { closed_loop: true, ..config() };
+        assert_eq!(closed.connection_numbers(u64::MAX, 1_000_000), (16, 16));
+        assert!((1..=16).contains(&closed.thread_number(16)));
+        assert_eq!(closed.check(), Ok(()));
+    }
+
+    #[test]
+    fn pacing_is_read_printed_and_rounds_up() {
+        for (text, at, wake) in [("exact", 1_234_567, 1_234_567), ("spin", 7, 7), ("500us", 1_234_567, 1_500_000)] {
+            let pacing: Pacing = text.parse().unwrap();
+            assert_eq!(pacing.wake_for(at), wake);
+            assert_eq!(pacing.to_string().parse::<Pacing>().unwrap(), pacing);
+        }
+        assert_eq!("500us".parse::<Pacing>().unwrap().wake_for(1_500_000), 1_500_000);
+        assert_eq!("1s".parse::<Pacing>().unwrap().wake_for(u64::MAX), u64::MAX);
+        for text in ["", "2s", "0s", "often"] {
+            assert!(text.parse::<Pacing>().unwrap_err().contains("500us"), "{text}");
+        }
     }
 }

@@ -1,13 +1,17 @@
 //! The mix of requests, compiled before the first one is sent. The content of request n depends on (seed, n) only.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    USER_AGENT,
+};
 use http::{Method, Request, Uri};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::target::Target;
 use super::template::{Template, TemplateError};
+use super::transport;
 use super::workload::RequestSpec;
 
 /// Why a mix cannot be sent.
@@ -52,9 +56,21 @@ struct Kind {
     uri: Template,
     headers: Vec<(HeaderName, Template)>,
     body: Template,
-    /// All of it but the body, where nothing in it is generated.
-    constant: Option<(Uri, HeaderMap)>,
-    constant_body: Option<Bytes>,
+    /// Whether a length of the body is stated: the request does not frame itself.
+    states_length: bool,
+    /// Whether it asks for the connection to be closed.
+    closes: bool,
+    /// The bytes of all of it, where nothing in it is generated.
+    constant: Option<Room>,
+}
+
+/// The bytes of a request, and room to make those of the next one without an allocation.
+#[derive(Debug, Clone, Default)]
+pub struct Room {
+    text: String,
+    body: String,
+    /// How many bytes of the text are the head.
+    head: usize,
 }
 
 /// A compiled mix.
@@ -106,14 +122,31 @@ impl Mix {
 
     /// Kind and content of request `n`.
     pub fn request(&self, n: u64) -> (usize, Request<Bytes>) {
-        if let [kind] = self.kinds.as_slice()
-            && let (Some((uri, headers)), Some(body)) = (&kind.constant, &kind.constant_body)
-        {
-            return (0, assemble(&kind.method, uri.clone(), headers.clone(), body.clone()));
+        let mut rng = self.stream(n);
+        let index = self.choose(&mut rng);
+        (index, self.kinds[index].render(n, &mut rng))
+    }
+
+    /// Kind of request `n` and its bytes in HTTP/1.1, which may stand in `room`.
+    pub(super) fn wire<'a>(&'a self, n: u64, room: &'a mut Room) -> (usize, transport::Request<'a>) {
+        if let [Kind { constant: Some(constant), .. }] = self.kinds.as_slice() {
+            return (0, self.kinds[0].outgoing(constant));
         }
         let mut rng = self.stream(n);
-        let index = if self.kinds.len() == 1 { 0 } else { self.draw_kind(&mut rng) };
-        (index, self.kinds[index].render(n, &mut rng))
+        let index = self.choose(&mut rng);
+        let kind = &self.kinds[index];
+        let room = match &kind.constant {
+            Some(constant) => constant,
+            None => {
+                kind.write(n, &mut rng, room);
+                room
+            }
+        };
+        (index, kind.outgoing(room))
+    }
+
+    fn choose(&self, rng: &mut ChaCha8Rng) -> usize {
+        if self.kinds.len() == 1 { 0 } else { self.draw_kind(rng) }
     }
 
     /// Stream n of the seeded generator: independent for every n, and the same whoever asks.
@@ -128,14 +161,6 @@ impl Mix {
         let drawn = rng.random_range(0..total);
         self.bounds.partition_point(|bound| *bound <= drawn)
     }
-}
-
-fn assemble(method: &Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Request<Bytes> {
-    let mut request = Request::new(body);
-    *request.method_mut() = method.clone();
-    *request.uri_mut() = uri;
-    *request.headers_mut() = headers;
-    request
 }
 
 impl Kind {
@@ -162,18 +187,63 @@ impl Kind {
             headers.push((key, template(&value)?));
         }
         let uri = template(&spec.path)?;
-        let mut kind = Self { name: name.clone(), method, uri, headers, body, constant: None, constant_body: None };
+        let has = |wanted: HeaderName| headers.iter().find(|(name, _)| *name == wanted);
+        let closes = has(CONNECTION).and_then(|(_, t)| t.constant()).is_some_and(asks_to_close);
+        let frames_itself = has(CONTENT_LENGTH).or(has(TRANSFER_ENCODING)).is_some();
+        let has_body = body.constant() != Some("");
+        let means_a_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
+        let states_length = !frames_itself && (has_body || means_a_body);
+        let mut kind = Self { name: name.clone(), method, uri, headers, body, states_length, closes, constant: None };
         kind.prepare().map_err(wrong)?;
         Ok(kind)
     }
 
     /// Renders once, so that what cannot be sent is refused before the run, and keeps what will not change.
     fn prepare(&mut self) -> Result<(), String> {
-        let (uri, headers) = self.head(0, &mut ChaCha8Rng::seed_from_u64(0))?;
-        let is_constant = self.uri.constant().is_some() && self.headers.iter().all(|(_, t)| t.constant().is_some());
-        self.constant = is_constant.then_some((uri, headers));
-        self.constant_body = self.body.constant().map(|text| Bytes::copy_from_slice(text.as_bytes()));
+        let rng = &mut ChaCha8Rng::seed_from_u64(0);
+        self.head(0, rng)?;
+        let headers = self.headers.iter().map(|(_, template)| template);
+        if headers.chain([&self.uri, &self.body]).all(|template| template.constant().is_some()) {
+            let mut room = Room::default();
+            self.write(0, rng, &mut room);
+            self.constant = Some(room);
+        }
         Ok(())
+    }
+
+    fn outgoing<'a>(&self, room: &'a Room) -> transport::Request<'a> {
+        let (bytes, head) = (room.text.as_bytes(), room.head);
+        transport::Request { bytes, head, is_head: self.method == Method::HEAD, closes: self.closes }
+    }
+
+    /// Writes request `n` as HTTP/1.1; draws in the order of [`Self::render`].
+    fn write(&self, n: u64, rng: &mut ChaCha8Rng, room: &mut Room) {
+        let Room { text, body, head } = room;
+        text.clear();
+        text.push_str(self.method.as_str());
+        text.push(' ');
+        self.uri.render(n, rng, text);
+        // A fragment is not sent; generators make none.
+        if let Some(end) = text.find('#') {
+            text.truncate(end);
+        }
+        text.push_str(" HTTP/1.1\r\n");
+        for (name, template) in &self.headers {
+            text.push_str(name.as_str());
+            text.push_str(": ");
+            template.render(n, rng, text);
+            text.push_str("\r\n");
+        }
+        body.clear();
+        self.body.render(n, rng, body);
+        if self.states_length {
+            text.push_str("content-length: ");
+            push_number(text, body.len());
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        *head = text.len();
+        text.push_str(body);
     }
 
     fn head(&self, n: u64, rng: &mut ChaCha8Rng) -> Result<(Uri, HeaderMap), String> {
@@ -192,18 +262,26 @@ impl Kind {
     }
 
     fn render(&self, n: u64, rng: &mut ChaCha8Rng) -> Request<Bytes> {
-        let (uri, headers) = match &self.constant {
-            Some((uri, headers)) => (uri.clone(), headers.clone()),
-            // `prepare` has rendered it once, and generators make letters, digits and hyphens only.
-            None => self.head(n, rng).unwrap_or_default(),
-        };
-        let body = self.constant_body.clone().unwrap_or_else(|| {
-            let mut text = String::new();
-            self.body.render(n, rng, &mut text);
-            Bytes::from(text)
-        });
-        assemble(&self.method, uri, headers, body)
+        // `prepare` has rendered it once, and generators make letters, digits and hyphens only.
+        let (uri, headers) = self.head(n, rng).unwrap_or_default();
+        let mut body = String::new();
+        self.body.render(n, rng, &mut body);
+        let mut request = Request::new(Bytes::from(body));
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        request
     }
+}
+
+fn asks_to_close(connection: &str) -> bool {
+    connection.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"))
+}
+
+fn push_number(text: &mut String, number: usize) {
+    use std::fmt::Write as _;
+    // Writing to a String does not fail.
+    let _ = write!(text, "{number}");
 }
 
 /// The request's own headers, before them the usual ones that it does not set.
@@ -280,6 +358,50 @@ mod tests {
         assert_eq!(post.headers()["content-type"], "application/json");
         assert!(post.body().starts_with(b"{\"email\":\""));
         assert!(!shop(1).is_idempotent(kind));
+    }
+
+    /// What is written, read back by a parser, is the request.
+    #[test]
+    fn the_bytes_of_a_request_are_the_request() {
+        let specs = [
+            serde_json::json!({"path": "/constant?a=b#fragment"}),
+            serde_json::json!({"path": "/{{ seq() }}", "headers": {"X": "{{ uuid() }}", "connection": "TE, close"}}),
+            serde_json::json!({"path": "/", "method": "POST"}),
+            serde_json::json!({"path": "/{{ uuid() }}", "method": "PUT", "body": "ü{{ int(1, 9999) }}"}),
+            serde_json::json!({"path": "/", "method": "HEAD", "headers": {"Host": "other"}}),
+            serde_json::json!({"path": "/", "method": "POST", "body": "x", "headers": {"Content-Length": "1"}}),
+        ];
+        let specs = specs.map(spec);
+        let mix = Mix::compile(&target(), &specs, 3).unwrap();
+        let mut room = Room::default();
+        let mut kinds = std::collections::BTreeSet::new();
+        for n in 0..200 {
+            let (kind, expected) = mix.request(n);
+            let (same, wire) = mix.wire(n, &mut room);
+            assert_eq!((same, mix.kind_of(n)), (kind, kind));
+            kinds.insert(kind);
+            let mut headers = [httparse::EMPTY_HEADER; 16];
+            let mut parsed = httparse::Request::new(&mut headers);
+            assert_eq!(parsed.parse(wire.bytes).unwrap().unwrap(), wire.head);
+            assert_eq!(parsed.method.unwrap(), expected.method().as_str());
+            assert_eq!(parsed.path.unwrap(), expected.uri().to_string());
+            assert_eq!(&wire.bytes[wire.head..], expected.body());
+            let (mut own, rest): (Vec<_>, Vec<_>) = parsed
+                .headers
+                .iter()
+                .map(|h| (h.name.to_owned(), h.value.to_vec()))
+                .partition(|(name, _)| expected.headers().contains_key(name));
+            own.sort();
+            let mut all: Vec<_> =
+                expected.headers().iter().map(|(k, v)| (k.to_string(), v.as_bytes().to_vec())).collect();
+            all.sort();
+            assert_eq!(own, all);
+            let length = expected.body().len().to_string().into_bytes();
+            let stated = if [2, 3].contains(&kind) { vec![("content-length".to_owned(), length)] } else { vec![] };
+            assert_eq!(rest, stated);
+            assert_eq!((wire.is_head, wire.closes), (kind == 4, kind == 1));
+        }
+        assert_eq!(kinds.len(), 6);
     }
 
     #[test]

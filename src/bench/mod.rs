@@ -18,7 +18,7 @@
 //! time = finished − scheduled, service time = finished − started, pool wait = ready − scheduled, own lag = started −
 //! ready. Only own lag is the generator's fault.
 //!
-//! It depends on no other module of the crate but [`crate::units`].
+//! It depends on no other module of the crate but [`crate::units`] and [`crate::tls`].
 
 mod clock;
 mod config;
@@ -39,14 +39,13 @@ mod summary;
 mod tally;
 mod target;
 mod template;
-mod timer;
 mod transport;
 mod verdict;
 mod worker;
 mod workload;
 
 pub use clock::Start;
-pub use config::{Config, ConfigError, Length};
+pub use config::{Config, ConfigError, Io, Length, Pacing};
 pub use control::Control;
 pub use distribution::{Distribution, Packed, Percentile, Quantile};
 pub use mix::{Mix, MixError};

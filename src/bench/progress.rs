@@ -31,11 +31,11 @@ impl Observer for () {
 pub struct Started {
     /// What is loaded.
     pub target: String,
-    /// Arrivals a second.
-    pub rate: f64,
+    /// Arrivals a second; `None` in a closed loop.
+    pub rate: Option<f64>,
     /// Seed of everything that is drawn.
     pub seed: u64,
-    /// T, in nanoseconds.
+    /// T, in nanoseconds; `u64::MAX` while it is not known.
     pub duration_ns: u64,
     /// Connections that are open.
     pub connections: u64,
@@ -48,7 +48,7 @@ pub struct Started {
 pub struct Snapshot {
     /// Nanoseconds after the start.
     pub elapsed_ns: u64,
-    /// T, in nanoseconds.
+    /// T, in nanoseconds; `u64::MAX` while it is not known.
     pub duration_ns: u64,
     /// Requests that have ended so far.
     pub counts: Counts,

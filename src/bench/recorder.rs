@@ -6,7 +6,6 @@ use std::sync::mpsc::Sender;
 use super::sample::{Outcome, Sample};
 use super::series::{OpenSecond, second_of};
 use super::tally::Tally;
-use super::transport::Opened;
 use super::worker::Event;
 
 /// How many seconds stay open: an answer read at the end of one may be recorded after the first of the next.
@@ -38,12 +37,17 @@ impl Recorder {
         self.tally.unsent(kind);
     }
 
-    /// Records how long a connection took to open.
-    pub fn connected(&mut self, opened: &Opened) {
-        self.tally.distributions.connect.record(opened.connect_ns);
-        if let Some(ns) = opened.tls_ns {
+    /// Records how long a connection took to open, in nanoseconds, and its TLS handshake, where there was one.
+    pub fn connected(&mut self, connect_ns: u64, tls_ns: Option<u64>) {
+        self.tally.distributions.connect.record(connect_ns);
+        if let Some(ns) = tls_ns {
             self.tally.distributions.tls.record(ns);
         }
+    }
+
+    /// Records how often the target sent what nothing asked for.
+    pub fn warned(&mut self, times: u64) {
+        self.tally.counts.protocol_warnings += times;
     }
 
     /// What was counted so far.

@@ -2,15 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-use tokio::task::LocalSet;
-
 use super::clock::{Start, nanos, now_ns};
-use super::config::{Config, ConfigError};
+use super::config::{Config, ConfigError, Io};
 use super::host;
 use super::mix::Mix;
 use super::progress::{Observer, Shard, Snapshot, Started};
@@ -69,9 +66,9 @@ impl From<super::mix::MixError> for Error {
 pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Error> {
     config.check()?;
     let schedule = config.schedule();
-    let mix = Arc::new(Mix::compile(&config.target, &config.requests, config.seed)?);
-    let refused = |fault| Error::NoConnection { address: config.target.address(), fault };
-    let dialer = Dialer::new(&config.target, config.insecure).map_err(refused)?;
+    let mix = Mix::compile(&config.target, &config.requests, config.seed)?;
+    let refused = |fault| Error::NoConnection { address: address(config), fault };
+    let dialer = Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)?;
     let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
     crew.work(config, &schedule, observer)
 }
@@ -79,19 +76,13 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
 /// The threads of a run.
 struct Crew {
     threads: Vec<JoinHandle<io::Result<Option<Report>>>>,
-    starts: Vec<oneshot::Sender<u64>>,
+    starts: Vec<Sender<u64>>,
     shards: Vec<Arc<Shard>>,
     events: Receiver<Event>,
 }
 
 impl Crew {
-    fn hire(
-        config: &Config,
-        schedule: &Schedule,
-        mix: &Arc<Mix>,
-        dialer: &Dialer,
-        is_watched: bool,
-    ) -> Result<Self, Error> {
+    fn hire(config: &Config, schedule: &Schedule, mix: &Mix, dialer: &Dialer, is_watched: bool) -> Result<Self, Error> {
         let (limit, at_start) = config.connection_numbers(schedule.count(), host::raise_file_limit());
         let number = config.thread_number(limit);
         let (sender, events) = mpsc::channel();
@@ -99,16 +90,17 @@ impl Crew {
         for k in 0..number {
             let share = |total: u64| (total / number + u64::from(k < total % number)) as usize;
             let shard = is_watched.then(Arc::<Shard>::default);
-            let (start, told) = oneshot::channel();
+            let (start, told) = mpsc::channel();
             let orders = Orders {
                 arrivals: schedule.arrivals(k, number),
-                mix: Arc::clone(mix),
+                mix: mix.clone(),
                 dialer: dialer.clone(),
                 limit: share(limit),
                 at_start: share(at_start),
                 duration_ns: schedule.duration_ns(),
                 grace_ns: nanos(config.grace().0),
                 timeout: config.timeout.0,
+                pacing: config.pacing,
                 control: config.control.clone(),
                 shard: shard.clone(),
                 events: sender.clone(),
@@ -116,7 +108,7 @@ impl Crew {
             };
             crew.starts.push(start);
             crew.shards.extend(shard);
-            crew.threads.push(thread::Builder::new().name(format!("bench-{k}")).spawn(|| drive(orders))?);
+            crew.threads.push(thread::Builder::new().name(format!("bench-{k}")).spawn(|| worker::work(orders))?);
         }
         Ok(crew)
     }
@@ -133,7 +125,7 @@ impl Crew {
         }
         observer.started(&Started {
             target: config.target.to_string(),
-            rate: config.rate.per_second(),
+            rate: rate(config),
             seed: config.seed,
             duration_ns: schedule.duration_ns(),
             connections: open,
@@ -146,7 +138,11 @@ impl Crew {
         observer.finished();
         watch.cpu_ns = host::cpu_ns().saturating_sub(cpu);
         watch.throttled_ns = host::throttled_ns().zip(throttled).map_or(0, |(now, then)| now.saturating_sub(then));
-        let duration_ns = duration();
+        let duration_ns = match duration() {
+            // A closed loop of a number of requests is as long as they take.
+            u64::MAX => tally.last_finished,
+            ended => ended,
+        };
         let setup = setup(config, threads, Start::at(start));
         Ok(conclude(config, setup, duration_ns, tally, series, watch, connections))
     }
@@ -169,16 +165,10 @@ impl Crew {
             }
         }
         match reason {
-            Some(fault) if open == 0 => Err(Error::NoConnection { address: config.target.address(), fault }),
+            Some(fault) if open == 0 => Err(Error::NoConnection { address: address(config), fault }),
             _ => Ok(open),
         }
     }
-}
-
-/// One thread: a runtime of its own.
-fn drive(orders: Orders) -> io::Result<Option<Report>> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, worker::work(orders))
 }
 
 /// Collects seconds and shows snapshots until the last thread has nothing more to say.
@@ -224,15 +214,33 @@ fn collect(threads: Vec<JoinHandle<io::Result<Option<Report>>>>) -> Result<(Tall
     Ok((tally, watch, connections))
 }
 
+/// The name of what drives the sockets.
+fn io_of(io: Io) -> &'static str {
+    match io {
+        Io::Auto | Io::Epoll => transport::IO,
+    }
+}
+
+/// What is connected to.
+fn address(config: &Config) -> String {
+    config.unix_socket.as_ref().map_or_else(|| config.target.address(), |path| path.display().to_string())
+}
+
+/// Arrivals a second; `None` in a closed loop.
+fn rate(config: &Config) -> Option<f64> {
+    (!config.closed_loop).then(|| config.rate.per_second())
+}
+
 fn setup(config: &Config, threads: u64, start: Start) -> Setup {
     Setup {
         target: config.target.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        rate: config.rate.per_second(),
-        arrivals: "constant".to_owned(),
+        rate: rate(config),
+        arrivals: if config.closed_loop { "closed_loop" } else { "constant" }.to_owned(),
+        pacing: config.pacing.to_string(),
         seed: config.seed,
         threads,
-        io: transport::IO.to_owned(),
+        io: io_of(config.io).to_owned(),
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
         start,

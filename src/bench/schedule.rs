@@ -31,6 +31,8 @@ enum Profile {
         /// Millionths of a request a second.
         micro_rps: u64,
     },
+    /// As soon as a connection is free: no instants of its own.
+    ClosedLoop,
 }
 
 /// All arrivals of a run: those with `at_ns` below its duration T.
@@ -60,6 +62,16 @@ impl Schedule {
         Self { profile: Profile::Constant { micro_rps }, duration_ns, count }
     }
 
+    /// Arrivals whenever a connection is free: for `duration_ns`, or `count` of them, whichever ends first.
+    pub fn closed_loop(duration_ns: u64, count: u64) -> Self {
+        Self { profile: Profile::ClosedLoop, duration_ns, count }
+    }
+
+    /// Whether arrivals have no instants of their own but come whenever a connection is free.
+    pub fn is_closed_loop(&self) -> bool {
+        self.profile == Profile::ClosedLoop
+    }
+
     /// T: how long arrivals are scheduled, in nanoseconds.
     pub fn duration_ns(&self) -> u64 {
         self.duration_ns
@@ -70,17 +82,22 @@ impl Schedule {
         self.count
     }
 
-    /// Arrivals a second that the profile asks for at `at_ns`.
-    pub fn rate_at(&self, _at_ns: u64) -> f64 {
+    /// Arrivals a second that the profile asks for at `at_ns`; `None` in a closed loop.
+    pub fn rate_at(&self, _at_ns: u64) -> Option<f64> {
         match self.profile {
-            Profile::Constant { micro_rps } => micro_rps as f64 / MICRO as f64,
+            Profile::Constant { micro_rps } => Some(micro_rps as f64 / MICRO as f64),
+            Profile::ClosedLoop => None,
         }
     }
 
     /// The arrivals of worker `k` of `workers`: those with n ≡ k (mod workers), in order. The union over all k is the
     /// same whatever the number of workers.
     pub fn arrivals(&self, k: u64, workers: u64) -> Arrivals {
-        Arrivals { schedule: self.clone(), next: k, step: workers.max(1) }
+        Arrivals { schedule: self.clone(), upcoming: self.arrival(k), step: workers.max(1) }
+    }
+
+    fn arrival(&self, n: u64) -> Option<Arrival> {
+        (n < self.count).then(|| Arrival { n, at_ns: self.at(n) })
     }
 
     fn at(&self, n: u64) -> u64 {
@@ -88,6 +105,7 @@ impl Schedule {
             Profile::Constant { micro_rps } => {
                 clamp(u128::from(n) * u128::from(SECOND_NS) * MICRO / u128::from(micro_rps))
             }
+            Profile::ClosedLoop => 0,
         }
     }
 }
@@ -104,22 +122,27 @@ fn clamp(value: u128) -> u64 {
 #[derive(Debug, Clone)]
 pub struct Arrivals {
     schedule: Schedule,
-    next: u64,
+    upcoming: Option<Arrival>,
     step: u64,
 }
 
 impl Arrivals {
+    /// Whether they come whenever a connection is free; their instants mean nothing then.
+    pub fn is_closed_loop(&self) -> bool {
+        self.schedule.is_closed_loop()
+    }
+
     /// The next arrival, left in place.
     pub fn peek(&self) -> Option<Arrival> {
-        (self.next < self.schedule.count).then(|| Arrival { n: self.next, at_ns: self.schedule.at(self.next) })
+        self.upcoming
     }
 }
 
 impl Iterator for Arrivals {
     type Item = Arrival;
     fn next(&mut self) -> Option<Arrival> {
-        let arrival = self.peek()?;
-        self.next = self.next.saturating_add(self.step);
+        let arrival = self.upcoming?;
+        self.upcoming = self.schedule.arrival(arrival.n.saturating_add(self.step));
         Some(arrival)
     }
 }
@@ -178,6 +201,15 @@ mod tests {
             assert!(last.at_ns < schedule.duration_ns());
             assert!(schedule.at(count).abs_diff(schedule.duration_ns()) <= 1);
         }
+    }
+
+    #[test]
+    fn a_closed_loop_shares_its_number_out_and_has_no_instants() {
+        let schedule = Schedule::closed_loop(SECOND_NS, 10);
+        assert!(schedule.is_closed_loop() && schedule.arrivals(0, 3).is_closed_loop());
+        let mut all: Vec<_> = (0..3).flat_map(|k| schedule.arrivals(k, 3)).map(|a| (a.n, a.at_ns)).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq((0..10).map(|n| (n, 0))));
     }
 
     #[test]

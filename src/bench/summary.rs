@@ -91,10 +91,13 @@ pub struct Setup {
     pub target: String,
     /// Version of scalectl.
     pub version: String,
-    /// Arrivals a second that were asked for.
-    pub rate: f64,
-    /// How arrivals were laid out.
+    /// Arrivals a second that were asked for; `None` in a closed loop.
+    pub rate: Option<f64>,
+    /// How arrivals were laid out: `constant` or `closed_loop`.
     pub arrivals: String,
+    /// When the threads woke for what was due.
+    #[serde(default)]
+    pub pacing: String,
     /// Seed of everything that was drawn.
     pub seed: u64,
     /// Threads that sent.
@@ -156,8 +159,8 @@ pub struct Summary {
     pub duration_ns: u64,
     /// From the start to the last answer, at least T.
     pub elapsed_ns: u64,
-    /// scheduled / T.
-    pub offered_rate: f64,
+    /// scheduled / T; `None` in a closed loop, which offers what the target takes.
+    pub offered_rate: Option<f64>,
     /// Ok answers that came before T, over T.
     pub achieved_rate: f64,
     /// How many ended how.
@@ -168,7 +171,7 @@ pub struct Summary {
     pub response_time_ns: Latency,
     /// finished − started.
     pub service_time_ns: Latency,
-    /// ready − scheduled.
+    /// ready − scheduled; no values in a closed loop, like the two that follow.
     pub pool_wait_ns: Latency,
     /// started − ready.
     pub own_lag_ns: Latency,
@@ -259,20 +262,24 @@ impl Summary {
         let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished } = tally;
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
         let failed = distributions.failed.count();
+        let is_closed_loop = setup.rate.is_none();
+        let lag = |distribution, population| {
+            if is_closed_loop { Latency::default() } else { Latency::of(distribution, population) }
+        };
         Self {
             schema: SCHEMA.to_owned(),
             setup,
             duration_ns,
             elapsed_ns: last_finished.max(duration_ns),
-            offered_rate: per_second(counts.scheduled, duration_ns),
+            offered_rate: (!is_closed_loop).then(|| per_second(counts.scheduled, duration_ns)),
             achieved_rate,
             counts,
             ok_in_time,
             response_time_ns: ranked(&distributions.response, counts.scheduled),
             service_time_ns: ranked(&distributions.service, counts.scheduled),
-            pool_wait_ns: ranked(&distributions.pool_wait, counts.scheduled),
-            own_lag_ns: ranked(&distributions.own_lag, counts.sent),
-            send_lag_ns: ranked(&distributions.send_lag, counts.scheduled),
+            pool_wait_ns: lag(&distributions.pool_wait, counts.scheduled),
+            own_lag_ns: lag(&distributions.own_lag, counts.sent),
+            send_lag_ns: lag(&distributions.send_lag, counts.scheduled),
             failed_time_ns: ranked(&distributions.failed, failed),
             status,
             errors: errors.into_iter().map(|(kind, count)| ErrorCount { kind, count }).collect(),
@@ -307,13 +314,17 @@ impl Summary {
             series.add(&OpenSecond::try_from(second).map_err(MergeError::Damaged)?);
         }
         for result in rest {
+            if result.setup.rate.is_some() != first.setup.rate.is_some() {
+                let (one, other) = (first.setup.arrivals.clone(), result.setup.arrivals.clone());
+                return Err(MergeError::Differ { what: "arrivals", one, other });
+            }
             if result.duration_ns != first.duration_ns {
                 let text = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
                 let (one, other) = (text(first.duration_ns), text(result.duration_ns));
                 return Err(MergeError::Differ { what: "durations", one, other });
             }
             parts.tally.merge(&result.parts().tally);
-            parts.setup.rate += result.setup.rate;
+            parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
             parts.setup.threads += result.setup.threads;
             parts.setup.interrupted |= result.setup.interrupted;
             parts.setup.start.unix_ns = parts.setup.start.unix_ns.min(result.setup.start.unix_ns);

@@ -34,6 +34,9 @@ pub struct Counts {
     pub retries: u64,
     /// Request heads that the server must have counted, at least and at most.
     pub wire: [u64; 2],
+    /// How often the target sent bytes that nothing asked for, after an answer or between two.
+    #[serde(default)]
+    pub protocol_warnings: u64,
 }
 
 impl Counts {
@@ -76,6 +79,7 @@ impl Counts {
         self.retries += other.retries;
         self.wire[0] += other.wire[0];
         self.wire[1] += other.wire[1];
+        self.protocol_warnings += other.protocol_warnings;
     }
 }
 

@@ -1,30 +1,28 @@
 //! One thread's part of a run: its arrivals, connections and tally. Nothing here is shared with another thread but a
 //! stop signal and, ten times a second, a copy of the counts for the display.
 
-use std::cell::{Cell, RefCell};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io;
-use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use tokio::sync::{Notify, oneshot};
-
-use super::clock::now_ns;
+use super::clock::{nanos, now_ns};
+use super::config::Pacing;
 use super::control::Control;
-use super::flight::{Flight, Flown};
+use super::flight::{End, Flight};
 use super::host;
-use super::mix::Mix;
+use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
 use super::recorder::Recorder;
-use super::sample::{Cause, Fault, Sample, Side};
+use super::sample::{Cause, Fault, Outcome, Phase, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
 use super::summary::Connections;
 use super::tally::Tally;
-use super::timer::Timer;
-use super::transport::{Dialer, Meter, Opened};
+use super::transport::{Completion, Dialer, Driver, Exchange, Wait};
 use super::verdict::SelfWatch;
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
@@ -33,13 +31,17 @@ const HEARTBEAT_NS: u64 = 25_000_000;
 const PUBLISH_NS: u64 = 100_000_000;
 /// How many due requests are begun before answers are looked at.
 const BATCH: usize = 64;
+/// How many answers are dealt with before the clock is looked at.
+const ANSWERS: usize = 1024;
+/// How many connections are being opened at the same time before the start, so that the target's backlog holds them.
+const OPENING: usize = 128;
 
 /// What a worker needs to know.
 pub struct Orders {
     /// Its arrivals.
     pub arrivals: Arrivals,
     /// What they are.
-    pub mix: Arc<Mix>,
+    pub mix: Mix,
     /// How to reach the target.
     pub dialer: Dialer,
     /// The most connections it may have.
@@ -52,6 +54,8 @@ pub struct Orders {
     pub grace_ns: u64,
     /// Longest time an answer may take.
     pub timeout: Duration,
+    /// When it wakes for what is due.
+    pub pacing: Pacing,
     /// The stop signal.
     pub control: Control,
     /// Where it publishes its counts, if anybody looks.
@@ -59,7 +63,7 @@ pub struct Orders {
     /// Where it sends what the main thread collects.
     pub events: Sender<Event>,
     /// Tells the common start, an instant of CLOCK_MONOTONIC.
-    pub start: oneshot::Receiver<u64>,
+    pub start: Receiver<u64>,
 }
 
 /// What a worker tells the main thread while it works.
@@ -86,18 +90,27 @@ pub struct Report {
 }
 
 /// A worker while it works.
-pub(super) struct Worker {
-    pub(super) orders: Orders,
-    pub(super) start: u64,
-    pub(super) pool: RefCell<Pool>,
-    pub(super) opened: Cell<u64>,
-    arrivals: RefCell<Arrivals>,
-    recorder: RefCell<Recorder>,
-    flights: RefCell<Vec<Option<Rc<Flight>>>>,
-    exhausted: Cell<(u64, u64)>,
-    /// Set while the pacer waits for a place, not for time.
-    blocked: Cell<bool>,
-    place: Notify,
+struct Worker {
+    orders: Orders,
+    start: u64,
+    driver: Driver,
+    slots: Vec<Slot>,
+    pool: Pool,
+    recorder: Recorder,
+    /// When to look whether a slot's request has taken too long: at most one entry a slot, never too late.
+    deadlines: BinaryHeap<Reverse<(u64, usize)>>,
+    room: Room,
+    opened: u64,
+    watch: SelfWatch,
+}
+
+/// What belongs to a slot of the driver.
+#[derive(Default)]
+struct Slot {
+    flight: Option<Flight>,
+    /// Since when it is free, in nanoseconds after the start.
+    free_since: u64,
+    has_deadline: bool,
 }
 
 /// Opens the connections, waits for the start, and sends until all is answered or the grace time is over. `None` if
@@ -105,73 +118,76 @@ pub(super) struct Worker {
 ///
 /// # Errors
 ///
-/// The system refuses a timer.
-pub async fn work(mut orders: Orders) -> io::Result<Option<Report>> {
-    let timer = Timer::new()?;
-    let mut recorder = Recorder::new(&orders.mix.names(), orders.events.clone());
-    let mut pool = Pool::new(orders.limit);
-    let mut watch = SelfWatch::default();
-    let open = open_before_start(&orders, &mut pool, &mut recorder, &mut watch).await;
-    let (_, nobody) = oneshot::channel();
-    let Ok(start) = std::mem::replace(&mut orders.start, nobody).await else { return Ok(None) };
-    let waited = host::run_queue_wait_ns();
-    let arrivals = orders.arrivals.clone();
-    let worker = Rc::new(Worker {
+/// The system refuses an event queue or a timer.
+pub fn work(orders: Orders) -> io::Result<Option<Report>> {
+    let mut worker = Worker {
+        start: 0,
+        driver: Driver::new(orders.dialer.clone())?,
+        slots: Vec::new(),
+        pool: Pool::new(orders.limit),
+        recorder: Recorder::new(&orders.mix.names(), orders.events.clone()),
+        deadlines: BinaryHeap::new(),
+        room: Room::default(),
+        opened: 0,
+        watch: SelfWatch::default(),
         orders,
-        start,
-        pool: RefCell::new(pool),
-        opened: Cell::new(open as u64),
-        arrivals: RefCell::new(arrivals),
-        recorder: RefCell::new(recorder),
-        flights: RefCell::default(),
-        exhausted: Cell::default(),
-        blocked: Cell::new(false),
-        place: Notify::new(),
-    });
-    watch.longest_gap_ns = worker.pace(&timer).await?;
+    };
+    worker.open_before_start()?;
+    let at_start = worker.opened;
+    let Ok(start) = worker.orders.start.recv() else { return Ok(None) };
+    worker.start = start;
+    let waited = host::run_queue_wait_ns();
+    worker.pace()?;
     let waited_since = |before: u64| host::run_queue_wait_ns().map(|now| now.saturating_sub(before));
-    watch.run_queue_wait_ns = waited.and_then(waited_since).unwrap_or(0);
-    Ok(Some(worker.close(watch, open as u64)))
-}
-
-/// Opens `at_start` connections at the same time; says how many are open.
-async fn open_before_start(orders: &Orders, pool: &mut Pool, recorder: &mut Recorder, watch: &mut SelfWatch) -> usize {
-    let attempts = (0..orders.at_start).map(|_| async {
-        let meter = Rc::new(Meter::default());
-        let opened = tokio::time::timeout(orders.timeout, orders.dialer.open(&meter)).await;
-        let late = |phase| {
-            let detail = format!("no connection within {:?}", orders.timeout);
-            Err(Fault::new(phase, Cause::Timeout, Side::Server, detail))
-        };
-        let opened = opened.unwrap_or_else(|_| late(meter.phase()));
-        (meter, opened)
-    });
-    let mut faults = Vec::new();
-    let mut open = 0;
-    for (meter, opened) in futures_util::future::join_all(attempts).await {
-        match opened {
-            Ok(opened) => {
-                recorder.connected(&opened);
-                pool.add(Some(opened.connection), meter);
-                open += 1;
-            }
-            Err(fault) => {
-                watch.not_opened += 1;
-                watch.out_of_descriptors += u64::from(fault.kind.cause == Cause::Descriptors);
-                watch.out_of_ports += u64::from(fault.kind.cause == Cause::Ports);
-                pool.add(None, meter);
-                faults.push(fault);
-            }
-        }
-    }
-    // Whoever no longer listens has given the run up.
-    let _ = orders.events.send(Event::Opened { open, faults });
-    open
+    worker.watch.run_queue_wait_ns = waited.and_then(waited_since).unwrap_or(0);
+    Ok(Some(worker.close(at_start)))
 }
 
 impl Worker {
+    /// Opens `at_start` connections, many at the same time, and tells the main thread how that went.
+    fn open_before_start(&mut self) -> io::Result<()> {
+        let mut faults = Vec::new();
+        let mut opening = Vec::new();
+        let mut left = self.orders.at_start;
+        let mut deadline = u64::MAX;
+        while left > 0 || !opening.is_empty() {
+            while opening.len() < OPENING && left > 0 {
+                left -= 1;
+                let Some(slot) = self.pool.take() else { break };
+                opening.push(slot);
+                self.driver.open(slot);
+                deadline = now_ns().saturating_add(nanos(self.orders.timeout));
+            }
+            self.driver.wait(Wait::Until(deadline))?;
+            while let Some(completion) = self.driver.next() {
+                let slot = completion.slot();
+                opening.retain(|o| *o != slot);
+                match completion {
+                    Completion::Opened { connect_ns, tls_ns, .. } => self.connected(connect_ns, tls_ns),
+                    Completion::Failed { fault, .. } => faults.push(fault),
+                    Completion::Answered { .. } => {}
+                }
+                self.pool.give_back(slot, self.driver.is_open(slot));
+            }
+            if now_ns() >= deadline {
+                for slot in opening.drain(..) {
+                    let (phase, _) = self.driver.abort(slot);
+                    let detail = format!("no connection within {:?}", self.orders.timeout);
+                    faults.push(Fault::new(phase, Cause::Timeout, Side::Server, detail));
+                    self.pool.give_back(slot, false);
+                }
+            }
+        }
+        self.pool.forget_peak();
+        self.watch.not_opened = faults.len() as u64;
+        faults.iter().for_each(|fault| self.note_fault(fault));
+        // Whoever no longer listens has given the run up.
+        let _ = self.orders.events.send(Event::Opened { open: self.opened as usize, faults });
+        Ok(())
+    }
+
     /// Nanoseconds after the start; 0 before it.
-    pub(super) fn now(&self) -> u64 {
+    fn now(&self) -> u64 {
         now_ns().saturating_sub(self.start)
     }
 
@@ -184,173 +200,259 @@ impl Worker {
         self.end().saturating_add(self.orders.grace_ns)
     }
 
-    /// The next arrival of the schedule, if it is not beyond its end.
-    fn upcoming(&self) -> Option<Arrival> {
-        self.arrivals.borrow().peek().filter(|a| a.at_ns < self.end())
+    /// The next arrival of the schedule, if it is not beyond its end. In a closed loop that is as soon as there is a
+    /// slot for it.
+    fn upcoming(&self, now: u64) -> Option<Arrival> {
+        let end = self.end();
+        let is_within = |a: &Arrival| if self.orders.arrivals.is_closed_loop() { now < end } else { a.at_ns < end };
+        self.orders.arrivals.peek().filter(is_within)
     }
 
     /// Takes the next arrival if it is due.
-    fn take_due(&self, now: u64) -> Option<Arrival> {
-        let due = self.upcoming().filter(|a| a.at_ns <= now && now < self.deadline())?;
-        self.arrivals.borrow_mut().next();
+    fn take_due(&mut self, now: u64) -> Option<Arrival> {
+        let due = self.upcoming(now).filter(|a| a.at_ns <= now && now < self.deadline())?;
+        self.orders.arrivals.next();
         Some(due)
     }
 
-    /// Begins what is due, sleeps until the next arrival, and so on to the end. Says by how much it woke too late at
-    /// worst.
-    async fn pace(self: &Rc<Self>, timer: &Timer) -> io::Result<u64> {
-        let mut longest_gap = 0;
-        let mut published = 0;
+    /// Deals with what has come, begins what is due, sleeps until the next arrival, and so on to the end.
+    fn pace(&mut self) -> io::Result<()> {
         while now_ns() < self.start {
-            timer.until(self.start).await?;
+            // A connection that was closed in the meantime shows here.
+            while self.driver.next().is_some() {}
+            self.driver.wait(Wait::Until(self.start))?;
         }
+        let mut published = 0;
+        let mut asked = u64::MAX;
         loop {
-            let is_batch_full = self.begin_due();
+            self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(now_ns().saturating_sub(asked));
+            self.deal_with_completions();
             let now = self.now();
-            let upcoming = self.upcoming();
-            let is_over = upcoming.is_none() && now >= self.end() && self.pool.borrow().busy() == 0;
+            self.expire(now);
+            let is_batch_full = self.begin_due(now);
+            let upcoming = self.upcoming(now);
+            let has_ended = now >= self.end() || self.orders.arrivals.is_closed_loop();
+            let is_over = upcoming.is_none() && has_ended && self.pool.busy() == 0;
             if is_over || now >= self.deadline() || self.orders.control.is_aborted() {
-                return Ok(longest_gap);
+                return Ok(());
             }
             if now.saturating_sub(published) >= PUBLISH_NS {
                 published = now;
                 self.publish();
             }
-            if is_batch_full {
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let wake = self.wake_at(now, upcoming);
-            let asked = self.start.saturating_add(wake);
-            self.blocked.set(upcoming.is_none_or(|a| a.at_ns <= now));
-            tokio::select! {
-                biased;
-                slept = timer.until(asked) => {
-                    slept?;
-                    longest_gap = longest_gap.max(now_ns().saturating_sub(asked));
-                }
-                () = self.place.notified(), if self.blocked.get() => {}
-            }
-            self.blocked.set(false);
+            let is_spinning = self.orders.pacing == Pacing::Spin;
+            let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
+            asked = self.driver.wait(wait)?;
         }
     }
 
-    /// When to look again: at the next arrival, at the deadline, and now and then in between.
-    fn wake_at(&self, now: u64, upcoming: Option<Arrival>) -> u64 {
+    /// Until when to sleep: the next arrival, the next request that takes too long, the end; and now and then in
+    /// between.
+    fn wait_from(&self, now: u64, upcoming: Option<Arrival>) -> Wait {
         let heartbeat = now + HEARTBEAT_NS;
-        let arrival = upcoming.map(|a| a.at_ns).filter(|at| *at > now).unwrap_or(heartbeat);
+        let arrival = upcoming.map(|a| self.orders.pacing.wake_for(a.at_ns)).filter(|at| *at > now);
         let end = if now < self.end() { self.end() } else { self.deadline() };
-        arrival.min(heartbeat).min(end)
+        let wake = arrival.unwrap_or(heartbeat).min(heartbeat).min(end);
+        let expiry = self.deadlines.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
+        Wait::Until(self.start.saturating_add(wake).min(expiry))
+    }
+
+    fn deal_with_completions(&mut self) {
+        for _ in 0..ANSWERS {
+            let Some(completion) = self.driver.next() else { return };
+            self.complete(completion);
+        }
     }
 
     /// Begins what is due while there is a place; says whether there may be more.
-    fn begin_due(self: &Rc<Self>) -> bool {
-        let now = self.now();
+    fn begin_due(&mut self, now: u64) -> bool {
         for _ in 0..BATCH {
-            if !self.pool.borrow().has_free() {
+            if !self.pool.has_free() {
                 return false;
             }
             let Some(arrival) = self.take_due(now) else { return false };
-            let Some(slot) = self.pool.borrow_mut().take() else { return false };
-            tokio::task::spawn_local(Rc::clone(self).serve(slot, arrival));
+            let Some(slot) = self.pool.take() else { return false };
+            self.begin(slot, arrival);
         }
         true
     }
 
-    /// Sends requests on one slot as long as one is due, then gives the slot back.
-    async fn serve(self: Rc<Self>, slot: usize, mut arrival: Arrival) {
-        let (mut connection, meter, mut free_since) = match self.pool.borrow_mut().slot(slot) {
-            Some(slot) => (slot.connection.take(), Rc::clone(&slot.meter), slot.free_since),
-            None => return,
-        };
-        loop {
-            let ready = arrival.at_ns.max(free_since);
-            let flight = Rc::new(Flight::new(arrival, ready, Rc::clone(&meter)));
-            self.board(slot, Some(Rc::clone(&flight)));
-            let Flown { sample, connection: kept } = flight.fly(&self, connection).await;
-            self.board(slot, None);
-            self.record(&sample);
-            connection = kept;
-            free_since = sample.finished;
-            match self.take_due(self.now()) {
-                Some(next) => arrival = next,
-                None => break,
+    /// Begins a request on a slot, with a connection if it has none.
+    fn begin(&mut self, slot: usize, mut arrival: Arrival) {
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, Slot::default);
+        }
+        let place = &mut self.slots[slot];
+        let ready = arrival.at_ns.max(place.free_since);
+        if self.orders.arrivals.is_closed_loop() {
+            arrival.at_ns = ready;
+        }
+        if self.driver.is_open(slot) {
+            let n = arrival.n;
+            let (kind, request) = self.orders.mix.wire(n, &mut self.room);
+            let begun = now_ns();
+            self.driver.send(slot, &request);
+            let mut flight = Flight::new(arrival, ready, begun);
+            flight.is_of(kind);
+            place.flight = Some(flight);
+        } else {
+            place.flight = Some(Flight::new(arrival, ready, now_ns()));
+            self.driver.open(slot);
+        }
+        self.set_deadline(slot);
+    }
+
+    /// Sends the request that a slot's connection was opened for.
+    fn send(&mut self, slot: usize) {
+        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
+        let (kind, request) = self.orders.mix.wire(flight.n(), &mut self.room);
+        flight.is_of(kind);
+        self.driver.send(slot, &request);
+    }
+
+    fn complete(&mut self, completion: Completion) {
+        match completion {
+            Completion::Opened { slot, connect_ns, tls_ns } => {
+                self.connected(connect_ns, tls_ns);
+                self.send(slot);
+            }
+            Completion::Answered { slot, status, exchange } => {
+                let outcome = if status < 400 {
+                    Outcome::Ok
+                } else {
+                    let detail = format!("status {status}");
+                    Outcome::HttpError(Fault::new(Phase::Head, Cause::Status, Side::Server, detail))
+                };
+                self.finish(slot, End { outcome, status: Some(status), finished: exchange.last_read, exchange });
+            }
+            Completion::Failed { slot, fault, status, exchange, is_reused } => {
+                if is_reused && self.goes_again(slot, &fault, &exchange) {
+                    self.driver.open(slot);
+                } else {
+                    let outcome = Outcome::NetworkError(fault);
+                    self.finish(slot, End { outcome, status, finished: now_ns(), exchange });
+                }
             }
         }
-        self.pool.borrow_mut().give_back(slot, connection, free_since);
-        if self.blocked.get() {
-            self.place.notify_one();
+    }
+
+    fn goes_again(&mut self, slot: usize, fault: &Fault, exchange: &Exchange) -> bool {
+        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return false };
+        let again = flight.may_go_again(&self.orders.mix, fault, exchange);
+        if again {
+            flight.go_again(exchange);
+        }
+        again
+    }
+
+    /// Records the request of a slot, and begins the next one if it is due already.
+    fn finish(&mut self, slot: usize, end: End) {
+        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.take()) else { return };
+        if let Outcome::NetworkError(fault) | Outcome::Timeout(fault) = &end.outcome {
+            self.note_fault(fault);
+        }
+        let sample = flight.sample(self.start, &self.orders.mix, end);
+        self.record(&sample);
+        self.slots[slot].free_since = sample.finished;
+        match self.take_due(sample.finished) {
+            Some(next) => self.begin(slot, next),
+            None => self.pool.give_back(slot, self.driver.is_open(slot)),
         }
     }
 
-    fn board(&self, slot: usize, flight: Option<Rc<Flight>>) {
-        let mut flights = self.flights.borrow_mut();
-        if flights.len() <= slot {
-            flights.resize_with(slot + 1, || None);
+    fn timeout_ns(&self) -> u64 {
+        nanos(self.orders.timeout)
+    }
+
+    /// Sees to it that the slot is looked at when its request takes too long.
+    fn set_deadline(&mut self, slot: usize) {
+        let timeout = self.timeout_ns();
+        let place = &mut self.slots[slot];
+        if let Some(flight) = &place.flight
+            && !place.has_deadline
+        {
+            place.has_deadline = true;
+            self.deadlines.push(Reverse((flight.begun().saturating_add(timeout), slot)));
         }
-        flights[slot] = flight;
     }
 
-    fn record(&self, sample: &Sample) {
-        self.recorder.borrow_mut().record(sample, self.end());
+    /// Ends the requests that take too long; `now` is in nanoseconds after the start.
+    fn expire(&mut self, now: u64) {
+        let now = now.saturating_add(self.start);
+        while let Some(Reverse((_, slot))) = self.deadlines.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+            self.deadlines.pop();
+            self.slots[slot].has_deadline = false;
+            // The slot may have another request by now.
+            let begun = self.slots[slot].flight.as_ref().map(Flight::begun);
+            if begun.is_some_and(|begun| begun.saturating_add(self.timeout_ns()) <= now) {
+                self.time_out(slot);
+            }
+            self.set_deadline(slot);
+        }
     }
 
-    /// Takes note of a connection that was opened during the run.
-    pub(super) fn connected(&self, opened: &Opened) {
-        self.opened.set(self.opened.get() + 1);
-        self.recorder.borrow_mut().connected(opened);
+    fn time_out(&mut self, slot: usize) {
+        let (phase, exchange) = self.driver.abort(slot);
+        let detail = format!("no complete answer within {:?}", self.orders.timeout);
+        let outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
+        self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange });
+    }
+
+    fn record(&mut self, sample: &Sample) {
+        self.recorder.record(sample, self.end());
+    }
+
+    /// Takes note of a connection that was opened.
+    fn connected(&mut self, connect_ns: u64, tls_ns: Option<u64>) {
+        self.opened += 1;
+        self.recorder.connected(connect_ns, tls_ns);
     }
 
     /// Takes note of what this machine ran out of.
-    pub(super) fn note_fault(&self, fault: &Fault) {
+    fn note_fault(&mut self, fault: &Fault) {
         if fault.kind.side == Side::Client {
-            let (descriptors, ports) = self.exhausted.get();
-            let is = |cause| u64::from(fault.kind.cause == cause);
-            self.exhausted.set((descriptors + is(Cause::Descriptors), ports + is(Cause::Ports)));
+            self.watch.out_of_descriptors += u64::from(fault.kind.cause == Cause::Descriptors);
+            self.watch.out_of_ports += u64::from(fault.kind.cause == Cause::Ports);
         }
     }
 
     fn publish(&self) {
         if let Some(shard) = &self.orders.shard {
-            let recorder = self.recorder.borrow();
-            shard.publish(recorder.tally(), self.pool.borrow().busy() as u64);
+            shard.publish(self.recorder.tally(), self.pool.busy() as u64);
         }
     }
 
     /// Counts what is still in flight, and what was never sent.
-    fn close(&self, mut watch: SelfWatch, at_start: u64) -> Report {
-        let mut recorder = self.recorder.borrow_mut();
+    fn close(mut self, at_start: u64) -> Report {
         let end = self.end();
-        let mix = &self.orders.mix;
         let is_aborted = self.orders.control.is_aborted();
-        for flight in self.flights.borrow_mut().drain(..).flatten() {
-            match flight.unfinished(self.start, mix) {
-                Some(sample) => recorder.record(&sample, end),
-                None => {
-                    recorder.unsent(mix.kind_of(flight.arrival().n));
-                    watch.unsent_while_free += u64::from(!is_aborted);
-                }
-            }
+        for slot in 0..self.slots.len() {
+            let Some(flight) = self.slots[slot].flight.take() else { continue };
+            let (_, exchange) = self.driver.abort(slot);
+            let outcome = Outcome::Unfinished;
+            let unfinished = End { outcome, status: None, finished: now_ns(), exchange };
+            let sample = flight.sample(self.start, &self.orders.mix, unfinished);
+            self.recorder.record(&sample, end);
         }
-        let pool = self.pool.borrow();
         let mut left = 0;
-        while let Some(arrival) = self.upcoming() {
-            self.arrivals.borrow_mut().next();
-            recorder.unsent(mix.kind_of(arrival.n));
+        // In a closed loop nothing is scheduled that is not sent.
+        while !self.orders.arrivals.is_closed_loop()
+            && let Some(arrival) = self.upcoming(0)
+        {
+            self.orders.arrivals.next();
+            self.recorder.unsent(self.orders.mix.kind_of(arrival.n));
             left += 1;
         }
-        if pool.has_free() && !is_aborted {
-            watch.unsent_while_free += left;
+        if self.pool.has_free() && !is_aborted {
+            self.watch.unsent_while_free += left;
         }
-        let (descriptors, ports) = self.exhausted.get();
-        watch.out_of_descriptors += descriptors;
-        watch.out_of_ports += ports;
+        self.recorder.warned(self.driver.warnings());
         let connections = Connections {
             limit: self.orders.limit as u64,
             at_start,
-            peak: pool.peak() as u64,
-            opened: self.opened.get(),
+            peak: self.pool.peak() as u64,
+            opened: self.opened,
         };
-        Report { tally: recorder.finish(), watch, connections }
+        Report { tally: self.recorder.finish(), watch: self.watch, connections }
     }
 }

@@ -1,5 +1,7 @@
 //! `scalectl bench`.
 
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::thread;
 
 use anyhow::Result;
@@ -7,7 +9,7 @@ use anyhow::Result;
 use super::report::{emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
-use crate::bench::{self, Config, ConfigError, Control, Length, RequestSpec, Slo, Summary, Target};
+use crate::bench::{self, Config, ConfigError, Control, Io, Length, Pacing, RequestSpec, Slo, Summary, Target};
 use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
@@ -20,9 +22,17 @@ pub struct Args {
     /// What to load: a URL (its scheme may be left out), or a service of this project; its balancer unless given
     #[arg(value_name = "URL|SERVICE")]
     target: Option<String>,
-    /// Requests a second that are scheduled, whatever the target does [default: 50]
-    #[arg(short = 'r', long, visible_alias = "rate", value_name = "RATE", env = "SCALECTL_RPS", help_heading = "Load")]
-    rps: Option<Rate>,
+    /// Requests a second that are scheduled, whatever the target does [default: 50]; 'max': a closed loop, in which
+    /// every connection sends its next request when the last has ended
+    #[arg(
+        short = 'r',
+        long,
+        visible_alias = "rate",
+        value_name = "RATE|max",
+        env = "SCALECTL_RPS",
+        help_heading = "Load"
+    )]
+    rps: Option<Rps>,
     /// How long requests are scheduled [default: 10s]
     #[arg(
         short = 'z',
@@ -36,6 +46,12 @@ pub struct Args {
     /// How many requests are scheduled, instead of a duration
     #[arg(short = 'n', long = "requests", id = "number", value_name = "N", help_heading = "Load")]
     requests: Option<u64>,
+    /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
+    #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
+    pacing: Pacing,
+    /// How sockets are driven: auto or epoll
+    #[arg(long, value_name = "IO", env = "SCALECTL_IO", default_value = "auto", help_heading = "Load")]
+    io: Io,
     /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
     #[arg(short, long, value_name = "N", env = "SCALECTL_CONNECTIONS", help_heading = "Load")]
     connections: Option<u32>,
@@ -63,6 +79,9 @@ pub struct Args {
     /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'
     #[arg(short = 'd', long, value_name = "TEXT", help_heading = "Request")]
     body: Option<String>,
+    /// Connect to this unix socket instead of the URL's host and port
+    #[arg(long, value_name = "PATH", help_heading = "Request")]
+    unix_socket: Option<PathBuf>,
     /// Accept every TLS certificate
     #[arg(long, help_heading = "Request")]
     insecure: bool,
@@ -72,6 +91,24 @@ pub struct Args {
     /// Format of the result and where it goes: text, json, json=FILE; repeat for more
     #[arg(short, long, value_name = "FORMAT[=FILE]", help_heading = "Result")]
     output: Vec<Output>,
+}
+
+/// A rate, or as much as the target takes.
+#[derive(Debug, Clone, Copy)]
+enum Rps {
+    Rate(Rate),
+    Max,
+}
+
+impl FromStr for Rps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "max" => Ok(Self::Max),
+            rate => rate.parse().map(Self::Rate).map_err(|error| format!("{error}, or max")),
+        }
+    }
 }
 
 impl Args {
@@ -106,7 +143,13 @@ impl Args {
                 config
             }
         };
-        config.rate = self.rps.unwrap_or(config.rate);
+        match self.rps {
+            Some(Rps::Max) => config.closed_loop = true,
+            Some(Rps::Rate(rate)) => config.rate = rate,
+            None => {}
+        }
+        config.pacing = self.pacing;
+        config.io = self.io;
         config.length = match (self.requests, self.duration) {
             (Some(count), _) => Length::Requests(count),
             (None, Some(span)) => Length::Duration(span),
@@ -118,6 +161,7 @@ impl Args {
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.grace = self.grace;
         config.insecure = self.insecure;
+        config.unix_socket.clone_from(&self.unix_socket);
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }

@@ -74,7 +74,14 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     let seconds = summary.duration_ns as f64 / 1e9;
     line(out, "Target", &shorten(&setup.target, width - 12))?;
     let interrupted = setup.interrupted.then(|| (WARN, "interrupted".to_owned()));
-    let mut load = plain([format!("{} rps for {} s", setup.rate, trim(seconds))]);
+    let load = match setup.rate {
+        Some(rate) => format!("{rate} rps for {} s", trim(seconds)),
+        None => format!("as fast as it goes for {} s", trim(seconds)),
+    };
+    let mut load = plain([load]);
+    if setup.rate.is_none() {
+        load.push((WARN, "closed loop: omits waiting".to_owned()));
+    }
     load.extend(interrupted);
     load.extend(plain([
         format!("seed {}", setup.seed),
@@ -111,24 +118,29 @@ fn totals(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<(
     let mut ended = vec![(GOOD, format!("{} ok", count(c.ok)))];
     ended.extend(failed.into_iter().filter(|(number, _)| *number > 0).map(|(_, text)| (BAD, text)));
     items(out, "", &ended, width)?;
-    let rates = [
-        format!("offered {}", rate(summary.offered_rate)),
-        format!("achieved {}", rate(summary.achieved_rate)),
-        format!("errors {}", percent(c.error_rate())),
-    ];
-    items(out, "Rate", &plain(rates), width)
+    let offered = summary.offered_rate.map(|offered| format!("offered {}", rate(offered)));
+    let rates = [format!("achieved {}", rate(summary.achieved_rate)), format!("errors {}", percent(c.error_rate()))];
+    items(out, "Rate", &plain(offered.into_iter().chain(rates)), width)
 }
 
 fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
     let histograms = &summary.histograms;
     let scheduled = summary.counts.scheduled;
-    let columns = [&histograms.response, &histograms.service, &histograms.pool_wait, &histograms.own_lag];
+    let all = [
+        ("response", &histograms.response),
+        ("service", &histograms.service),
+        ("pool wait", &histograms.pool_wait),
+        ("own lag", &histograms.own_lag),
+    ];
+    // In a closed loop nothing waits, so that the first says it all.
+    let shown = if summary.setup.rate.is_some() { &all[..] } else { &all[..1] };
+    let columns: Vec<_> = shown.iter().map(|(_, distribution)| *distribution).collect();
     writeln!(out)?;
-    writeln!(
-        out,
-        "{TITLE}{:<11} {:>11} {:>11} {:>11} {:>11}{TITLE:#}",
-        "Latency", "response", "service", "pool wait", "own lag"
-    )?;
+    write!(out, "{TITLE}{:<11}", "Latency")?;
+    for (name, _) in shown {
+        write!(out, " {name:>11}")?;
+    }
+    writeln!(out, "{TITLE:#}")?;
     for p in Percentile::PRINTED {
         write!(out, "{p:>11}")?;
         for (column, distribution) in columns.iter().enumerate() {
@@ -224,6 +236,11 @@ fn failures(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     }
     if c.retries > 0 {
         line(out, "Retries", &format!("{} (the target had closed the connection)", count(c.retries)))?;
+    }
+    if c.protocol_warnings > 0 {
+        let times =
+            if c.protocol_warnings == 1 { "once".to_owned() } else { format!("{} times", count(c.protocol_warnings)) };
+        line(out, "Warnings", &format!("the target sent bytes that nothing asked for, {times}"))?;
     }
     if summary.errors.is_empty() {
         return Ok(());

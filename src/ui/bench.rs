@@ -78,7 +78,7 @@ impl Observer for LiveBench {
                 bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
             }
             bar.set_length(run.duration_ns / 1_000_000);
-            bar.set_prefix(format!("0 of {}", seconds(run.duration_ns)));
+            bar.set_prefix(progress(0, run.duration_ns));
         }
     }
 
@@ -90,7 +90,7 @@ impl Observer for LiveBench {
         match &self.shape {
             Shape::Bar(bar) => {
                 bar.set_position(elapsed / 1_000_000);
-                bar.set_prefix(format!("{} of {}{state}", seconds(elapsed), seconds(snapshot.duration_ns)));
+                bar.set_prefix(format!("{}{state}", progress(elapsed, snapshot.duration_ns)));
                 bar.set_message(figures);
             }
             Shape::Lines => {
@@ -107,6 +107,14 @@ impl Observer for LiveBench {
         if let Shape::Bar(bar) = &self.shape {
             bar.finish_and_clear();
         }
+    }
+}
+
+/// How far a run of `duration_ns` is; nobody knows how long a closed loop of a number of requests takes.
+fn progress(elapsed_ns: u64, duration_ns: u64) -> String {
+    match duration_ns {
+        u64::MAX => seconds(elapsed_ns),
+        known => format!("{} of {}", seconds(elapsed_ns), seconds(known)),
     }
 }
 

@@ -40,7 +40,7 @@ pub struct Seen {
 }
 
 /// What happens to a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Fate {
     /// Answered with this status at this instant (CLOCK_MONOTONIC; in the past: at once).
     Answer(u16, u64),
@@ -52,6 +52,10 @@ pub enum Fate {
     Reset,
     /// The connection is closed without an answer.
     Close,
+    /// Answered with these pieces of bytes as they are, each in a packet of its own.
+    Bytes(Vec<Vec<u8>>),
+    /// The same, then the connection is closed.
+    BytesAndClose(Vec<Vec<u8>>),
     /// Answered, then the server stops: it listens no more and closes everything.
     AnswerAndStop,
 }
@@ -195,6 +199,15 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
                 answer(&mut stream, 200).await;
                 return;
             }
+            Fate::Bytes(pieces) => {
+                if write_pieces(&mut stream, &pieces).await.is_none() {
+                    return;
+                }
+            }
+            Fate::BytesAndClose(pieces) => {
+                write_pieces(&mut stream, &pieces).await;
+                return;
+            }
             Fate::Silence => std::future::pending::<()>().await,
             Fate::Reset => {
                 stream.set_zero_linger().unwrap();
@@ -213,6 +226,17 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
 async fn answer(stream: &mut TcpStream, status: u16) -> Option<()> {
     let text = format!("HTTP/1.1 {status} X\r\ncontent-length: 5\r\n\r\nhello");
     stream.write_all(text.as_bytes()).await.ok()
+}
+
+/// Writes each piece only after the other side had time to read the one before.
+async fn write_pieces(stream: &mut TcpStream, pieces: &[Vec<u8>]) -> Option<()> {
+    for (number, piece) in pieces.iter().enumerate() {
+        if number > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        stream.write_all(piece).await.ok()?;
+    }
+    Some(())
 }
 
 /// Reads one request with its body; `None` at the end of the connection.

@@ -1,103 +1,81 @@
-//! Opening connections: addresses looked up once per run, TCP, TLS.
+//! Where connections go: addresses looked up once per run, TLS settings made once per run.
 
+use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
-use std::rc::Rc;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use mio::net::{TcpStream, UnixStream};
+use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 
-use super::http1::Connection;
-use super::meter::{Meter, Metered};
+use super::channel::{Channel, Socket, Tls};
 use super::tls;
-use crate::bench::clock::now_ns;
 use crate::bench::sample::{Cause, Fault, Phase, Side};
 use crate::bench::target::{Scheme, Target};
 
-/// Knows how to reach the target. The name is looked up once, before the run, so that a slow resolver is not measured
-/// with every connection.
+/// Knows how to reach the target. The name is looked up once, before the run, so that a slow resolver neither blocks a
+/// loop nor is measured with every connection.
 #[derive(Clone)]
 pub struct Dialer {
-    addresses: Arc<[SocketAddr]>,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    endpoints: Arc<[Endpoint]>,
+    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
-/// A new connection and how long its parts took, in nanoseconds.
-pub struct Opened {
-    /// The connection.
-    pub connection: Connection,
-    /// TCP.
-    pub connect_ns: u64,
-    /// TLS, where there is.
-    pub tls_ns: Option<u64>,
+#[derive(Debug)]
+enum Endpoint {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
 }
 
 impl Dialer {
-    /// Looks the target up. Blocks.
+    /// Looks the target up, unless `unix_socket` leads to it. Blocks.
     ///
     /// # Errors
     ///
     /// The name is unknown, or TLS cannot be set up.
-    pub fn new(target: &Target, insecure: bool) -> Result<Self, Fault> {
-        let unknown = |why: String| Fault::new(Phase::Dns, Cause::UnknownHost, Side::Network, why);
-        let found = (target.host.as_str(), target.port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;
-        let addresses: Arc<[SocketAddr]> = found.collect();
-        if addresses.is_empty() {
-            return Err(unknown("the name has no address".to_owned()));
-        }
+    pub fn new(target: &Target, unix_socket: Option<&PathBuf>, insecure: bool) -> Result<Self, Fault> {
+        let endpoints = match unix_socket {
+            Some(path) => vec![Endpoint::Unix(path.clone())],
+            None => look_up(target)?,
+        };
         let tls = match target.scheme {
             Scheme::Http => None,
             Scheme::Https => {
                 let broken = |why: String| Fault::new(Phase::Tls, Cause::Other, Side::Client, why);
                 let config = tls::client(insecure).map_err(broken)?;
                 let name = ServerName::try_from(target.host.clone()).map_err(|e| broken(e.to_string()))?;
-                Some((TlsConnector::from(Arc::new(config)), name))
+                Some((Arc::new(config), name))
             }
         };
-        Ok(Self { addresses, tls })
+        Ok(Self { endpoints: endpoints.into(), tls })
     }
 
-    /// Opens a connection that reports to `meter`; tries the addresses in order.
+    /// Begins a connection to the address of this index; `None` beyond the last one.
+    pub fn connect(&self, index: usize) -> Option<io::Result<Socket>> {
+        Some(match self.endpoints.get(index)? {
+            Endpoint::Tcp(address) => TcpStream::connect(*address).map(Socket::Tcp),
+            Endpoint::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
+        })
+    }
+
+    /// The byte stream over a connected socket; that of TLS has its handshake before it.
     ///
     /// # Errors
     ///
-    /// The failure at the last address that was tried.
-    pub async fn open(&self, meter: &Rc<Meter>) -> Result<Opened, Fault> {
-        let begun = now_ns();
-        let mut last = None;
-        for address in self.addresses.iter() {
-            match TcpStream::connect(address).await {
-                Ok(stream) => {
-                    let connect_ns = now_ns() - begun;
-                    stream.set_nodelay(true).map_err(|e| Fault::io(Phase::Connect, &e))?;
-                    return self.over(stream, meter, connect_ns).await;
-                }
-                Err(error) => last = Some(Fault::io(Phase::Connect, &error)),
-            }
+    /// TLS refuses its settings.
+    pub fn over(&self, socket: Socket) -> Result<Channel, Fault> {
+        let Some((config, name)) = &self.tls else { return Ok(Channel::Plain(socket)) };
+        match Tls::new(socket, Arc::clone(config), name.clone()) {
+            Ok(tls) => Ok(Channel::Tls(Box::new(tls))),
+            Err(error) => Err(Fault::new(Phase::Tls, Cause::Other, Side::Client, error.to_string())),
         }
-        Err(last.unwrap_or_else(|| Fault::new(Phase::Dns, Cause::UnknownHost, Side::Network, "no address")))
     }
+}
 
-    async fn over(&self, stream: TcpStream, meter: &Rc<Meter>, connect_ns: u64) -> Result<Opened, Fault> {
-        let Some((connector, name)) = &self.tls else {
-            let connection = Connection::new(Metered::new(stream, Rc::clone(meter)), meter).await?;
-            return Ok(Opened { connection, connect_ns, tls_ns: None });
-        };
-        let begun = now_ns();
-        meter.set_shaking_hands(true);
-        let shaken = connector.connect(name.clone(), stream).await;
-        meter.set_shaking_hands(false);
-        let stream = shaken.map_err(|error| {
-            let is_tls = error.get_ref().is_some_and(|e| e.is::<rustls::Error>());
-            if is_tls {
-                Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())
-            } else {
-                Fault::io(Phase::Tls, &error)
-            }
-        })?;
-        let tls_ns = Some(now_ns() - begun);
-        let connection = Connection::new(Metered::new(stream, Rc::clone(meter)), meter).await?;
-        Ok(Opened { connection, connect_ns, tls_ns })
-    }
+fn look_up(target: &Target) -> Result<Vec<Endpoint>, Fault> {
+    let unknown = |why: String| Fault::new(Phase::Dns, Cause::UnknownHost, Side::Network, why);
+    let found = (target.host.as_str(), target.port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;
+    let endpoints: Vec<_> = found.map(Endpoint::Tcp).collect();
+    if endpoints.is_empty() { Err(unknown("the name has no address".to_owned())) } else { Ok(endpoints) }
 }

@@ -1,0 +1,225 @@
+//! One byte stream to the target that never blocks: TCP or a unix socket, plain or through TLS.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use mio::event::Source;
+use mio::net::{TcpStream, UnixStream};
+use mio::{Interest, Registry, Token};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
+
+/// A socket.
+pub enum Socket {
+    /// TCP.
+    Tcp(TcpStream),
+    /// A unix socket.
+    Unix(UnixStream),
+}
+
+impl Socket {
+    /// Whether the connection that was begun is made.
+    ///
+    /// # Errors
+    ///
+    /// It was refused, or something else prevents it.
+    pub fn is_connected(&mut self) -> io::Result<bool> {
+        let peer = match self {
+            Self::Tcp(stream) => match stream.take_error()? {
+                Some(error) => return Err(error),
+                None => stream.peer_addr().map(drop),
+            },
+            Self::Unix(stream) => match stream.take_error()? {
+                Some(error) => return Err(error),
+                None => stream.peer_addr().map(drop),
+            },
+        };
+        match peer {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends every write at once.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses the option.
+    pub fn set_nodelay(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.set_nodelay(true),
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Asks for every change of what can be read or written, until the socket is closed.
+    ///
+    /// # Errors
+    ///
+    /// The event queue refuses it.
+    pub fn watch(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let both = Interest::READABLE | Interest::WRITABLE;
+        match self {
+            Self::Tcp(stream) => stream.register(registry, token, both),
+            Self::Unix(stream) => stream.register(registry, token, both),
+        }
+    }
+}
+
+impl Read for Socket {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+        }
+    }
+}
+
+impl Write for Socket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A byte stream over a connected socket.
+pub enum Channel {
+    /// The socket itself.
+    Plain(Socket),
+    /// TLS over it.
+    Tls(Box<Tls>),
+}
+
+impl Channel {
+    /// Reads what is there.
+    ///
+    /// # Errors
+    ///
+    /// As a socket; [`io::ErrorKind::WouldBlock`] if nothing is there yet.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+
+    /// Writes what fits.
+    ///
+    /// # Errors
+    ///
+    /// As a socket; [`io::ErrorKind::WouldBlock`] if nothing fits.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => socket.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    /// Moves on what a write left behind; says whether all of it has gone out.
+    ///
+    /// # Errors
+    ///
+    /// As a socket.
+    pub fn flush(&mut self) -> io::Result<bool> {
+        match self {
+            Self::Plain(_) => Ok(true),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+
+    /// Whether a read that did not fill its buffer took all there was. Records of TLS come one by one.
+    pub fn reads_all(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+}
+
+/// A TLS session and the socket that carries it.
+pub struct Tls {
+    socket: Socket,
+    session: ClientConnection,
+}
+
+impl Tls {
+    /// A session over `socket`, its handshake not begun.
+    ///
+    /// # Errors
+    ///
+    /// The settings do not fit together.
+    pub fn new(socket: Socket, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+        Ok(Self { socket, session: ClientConnection::new(config, name)? })
+    }
+
+    /// Takes the handshake as far as it goes; says whether it is done.
+    ///
+    /// # Errors
+    ///
+    /// The socket failed or was closed, or the handshake was refused: then a [`rustls::Error`] is inside.
+    pub fn shake_hands(&mut self) -> io::Result<bool> {
+        loop {
+            let is_out = self.flush()?;
+            if !self.session.is_handshaking() {
+                return Ok(is_out);
+            }
+            match self.session.read_tls(&mut self.socket) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => self.process()?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn process(&mut self) -> io::Result<()> {
+        let processed = self.session.process_new_packets();
+        if processed.is_err() {
+            // The alert that says why; the failure itself matters more than one of this.
+            let _ = self.flush();
+        }
+        processed.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.session.reader().read(buffer) {
+                // A peer that closes without saying so in TLS has closed all the same.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                read => return read,
+            }
+            if self.session.read_tls(&mut self.socket)? == 0 {
+                return Ok(0);
+            }
+            self.process()?;
+            self.flush()?;
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.flush()? {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let written = self.session.writer().write(bytes)?;
+        self.flush()?;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<bool> {
+        while self.session.wants_write() {
+            match self.session.write_tls(&mut self.socket) {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,466 @@
+//! Moving the bytes of many connections with one event queue (epoll on Linux, kqueue elsewhere).
+//!
+//! A socket is registered once, for every change. After an answer nothing is left to read until the queue says so
+//! again, so that a request costs one write and one read and no call for the queue's sake.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use mio::event::Event;
+use mio::{Events, Poll, Token};
+
+use super::alarm::Alarm;
+use super::channel::{Channel, Socket, Tls};
+use super::dial::Dialer;
+use super::session::{Exchange, Request, Session, Step};
+use crate::bench::clock::now_ns;
+use crate::bench::sample::{Cause, Fault, Phase, Side};
+
+/// The name of this way in results.
+pub const IO: &str = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
+
+const ALARM: Token = Token(usize::MAX);
+/// Bits of a token that are the slot; the others tell its successive connections apart.
+const SLOT_BITS: u32 = 17;
+/// How many events one look takes.
+const EVENTS: usize = 1024;
+/// What one read takes at most.
+const BUFFER: usize = 64 * 1024;
+/// How many full reads one connection gets before others have their turn.
+const TURN: usize = 16;
+
+/// What has happened on a slot.
+#[derive(Debug)]
+pub enum Completion {
+    /// A connection is open.
+    Opened {
+        /// Where.
+        slot: usize,
+        /// How long the connection took, in nanoseconds.
+        connect_ns: u64,
+        /// How long TLS took, where there is.
+        tls_ns: Option<u64>,
+    },
+    /// An answer is complete. The connection is open still, or closed already: see [`Driver::is_open`].
+    Answered {
+        /// Where.
+        slot: usize,
+        /// Its status.
+        status: u16,
+        /// What was seen of it.
+        exchange: Exchange,
+    },
+    /// A connection, or the exchange on it, has failed; it is closed.
+    Failed {
+        /// Where.
+        slot: usize,
+        /// Why.
+        fault: Fault,
+        /// Status of the answer, where its head came.
+        status: Option<u16>,
+        /// What was seen of it.
+        exchange: Exchange,
+        /// Whether other requests were sent on the connection before.
+        is_reused: bool,
+    },
+}
+
+impl Completion {
+    /// Where it happened.
+    pub fn slot(&self) -> usize {
+        let (Self::Opened { slot, .. } | Self::Answered { slot, .. } | Self::Failed { slot, .. }) = self;
+        *slot
+    }
+}
+
+/// How long to wait for something to happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wait {
+    /// Not at all.
+    Not,
+    /// Until this instant of CLOCK_MONOTONIC.
+    Until(u64),
+}
+
+/// The connections of one thread, by slot.
+pub struct Driver {
+    poll: Poll,
+    events: Events,
+    alarm: Alarm,
+    dialer: Dialer,
+    places: Vec<Place>,
+    /// What the last look brought, and how much of it is dealt with.
+    ready: Vec<Ready>,
+    dealt: usize,
+    /// Connections that had more to read than fits a turn.
+    again: Vec<Ready>,
+    /// What happened outside of [`Self::next`].
+    done: VecDeque<Completion>,
+    buffer: Box<[u8]>,
+    warnings: u64,
+}
+
+#[derive(Default)]
+struct Place {
+    generation: usize,
+    stage: Stage,
+}
+
+#[derive(Default)]
+enum Stage {
+    #[default]
+    Closed,
+    Connecting {
+        socket: Socket,
+        /// Which of the target's addresses.
+        address: usize,
+        begun: u64,
+    },
+    Shaking {
+        tls: Box<Tls>,
+        begun: u64,
+        connect_ns: u64,
+    },
+    Open(Connection),
+}
+
+struct Connection {
+    channel: Channel,
+    session: Session,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Ready {
+    token: usize,
+    /// The other side will send no more.
+    is_ended: bool,
+}
+
+impl From<&Event> for Ready {
+    fn from(event: &Event) -> Self {
+        Self { token: event.token().0, is_ended: event.is_read_closed() || event.is_error() }
+    }
+}
+
+fn token(slot: usize, generation: usize) -> usize {
+    generation.wrapping_shl(SLOT_BITS) | slot
+}
+
+impl Driver {
+    /// The most slots.
+    pub const MOST_SLOTS: usize = 1 << SLOT_BITS;
+
+    /// A driver without connections.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left for the queue or its alarm.
+    pub fn new(dialer: Dialer) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let alarm = Alarm::new(poll.registry(), ALARM)?;
+        Ok(Self {
+            poll,
+            alarm,
+            dialer,
+            events: Events::with_capacity(EVENTS),
+            places: Vec::new(),
+            ready: Vec::with_capacity(EVENTS),
+            dealt: 0,
+            again: Vec::new(),
+            done: VecDeque::new(),
+            buffer: vec![0; BUFFER].into(),
+            warnings: 0,
+        })
+    }
+
+    /// Waits until something happens; says when the wait was to end. Does not wait while there is something to deal
+    /// with: [`Self::next`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// The queue or its alarm fails.
+    pub fn wait(&mut self, wait: Wait) -> io::Result<u64> {
+        let now = now_ns();
+        if self.dealt < self.ready.len() || !self.done.is_empty() {
+            return Ok(now);
+        }
+        let (at, limit) = match wait {
+            _ if !self.again.is_empty() => (now, Some(Duration::ZERO)),
+            Wait::Not => (now, Some(Duration::ZERO)),
+            Wait::Until(at) => self.alarm.set(at, now)?,
+        };
+        self.ready.clear();
+        self.dealt = 0;
+        match self.poll.poll(&mut self.events, limit) {
+            Ok(()) => self.ready.extend(self.events.iter().filter(|e| e.token() != ALARM).map(Ready::from)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+        self.ready.append(&mut self.again);
+        Ok(at)
+    }
+
+    /// The next thing that has happened.
+    pub fn next(&mut self) -> Option<Completion> {
+        loop {
+            if let Some(done) = self.done.pop_front() {
+                return Some(done);
+            }
+            let ready = *self.ready.get(self.dealt)?;
+            self.dealt += 1;
+            if let Some(done) = self.advance(ready) {
+                return Some(done);
+            }
+        }
+    }
+
+    /// Whether a request can be sent on the connection of a slot.
+    pub fn is_open(&self, slot: usize) -> bool {
+        matches!(self.places.get(slot), Some(Place { stage: Stage::Open(_), .. }))
+    }
+
+    /// Begins a connection.
+    pub fn open(&mut self, slot: usize) {
+        if self.places.len() <= slot {
+            self.places.resize_with(slot + 1, Place::default);
+        }
+        self.dial(slot, 0, now_ns(), None);
+    }
+
+    /// Sends a request on the open connection of a slot.
+    pub fn send(&mut self, slot: usize, request: &Request<'_>) {
+        let Some(Place { stage: Stage::Open(connection), .. }) = self.places.get_mut(slot) else { return };
+        if let Step::Failed(fault) = connection.send(request) {
+            let failed = self.failed(slot, fault);
+            self.done.push_back(failed);
+        }
+    }
+
+    /// Closes the connection of a slot whatever it is doing; gives how far it was, and what was seen.
+    pub fn abort(&mut self, slot: usize) -> (Phase, Exchange) {
+        match self.close(slot) {
+            Stage::Closed | Stage::Connecting { .. } => (Phase::Connect, Exchange::default()),
+            Stage::Shaking { .. } => (Phase::Tls, Exchange::default()),
+            Stage::Open(connection) => (connection.session.phase(), connection.session.exchange()),
+        }
+    }
+
+    /// How often the target sent what nothing asked for.
+    pub fn warnings(&self) -> u64 {
+        self.warnings
+    }
+
+    /// Takes the connection of a slot out. What the queue still says of it is of no interest.
+    fn close(&mut self, slot: usize) -> Stage {
+        let Some(place) = self.places.get_mut(slot) else { return Stage::Closed };
+        place.generation = place.generation.wrapping_add(1);
+        let stage = std::mem::take(&mut place.stage);
+        if let Stage::Open(connection) = &stage {
+            self.warnings += connection.session.warnings();
+        }
+        stage
+    }
+
+    /// Tries the addresses of the target from this one on.
+    fn dial(&mut self, slot: usize, mut address: usize, begun: u64, mut last: Option<Fault>) {
+        self.close(slot);
+        let token = Token(token(slot, self.places[slot].generation));
+        while let Some(dialed) = self.dialer.connect(address) {
+            let watched = dialed.and_then(|mut socket| socket.watch(self.poll.registry(), token).map(|()| socket));
+            match watched {
+                Ok(socket) => {
+                    self.places[slot].stage = Stage::Connecting { socket, address, begun };
+                    return;
+                }
+                Err(error) => last = Some(Fault::io(Phase::Connect, &error)),
+            }
+            address += 1;
+        }
+        let fault =
+            last.unwrap_or_else(|| Fault::new(Phase::Dns, Cause::UnknownHost, Side::Network, "no address is known"));
+        let failed = self.failed(slot, fault);
+        self.done.push_back(failed);
+    }
+
+    fn advance(&mut self, ready: Ready) -> Option<Completion> {
+        let slot = ready.token & (Self::MOST_SLOTS - 1);
+        let place = self.places.get_mut(slot)?;
+        if token(slot, place.generation) != ready.token {
+            return None;
+        }
+        let Stage::Open(connection) = &mut place.stage else { return self.establish(slot) };
+        if !connection.session.is_busy() {
+            if connection.is_idle(&mut self.buffer) {
+                return None;
+            }
+            self.close(slot);
+            return None;
+        }
+        match connection.advance(&mut self.buffer, ready.is_ended) {
+            None => {
+                self.again.push(ready);
+                None
+            }
+            Some(Step::Wait) => None,
+            Some(Step::Answered(status)) => {
+                let exchange = connection.session.exchange();
+                if !connection.session.is_reusable() {
+                    self.close(slot);
+                }
+                Some(Completion::Answered { slot, status, exchange })
+            }
+            Some(Step::Failed(fault)) => Some(self.failed(slot, fault)),
+        }
+    }
+
+    fn failed(&mut self, slot: usize, fault: Fault) -> Completion {
+        match self.close(slot) {
+            Stage::Open(Connection { session, .. }) => Completion::Failed {
+                slot,
+                fault,
+                status: session.status(),
+                exchange: session.exchange(),
+                is_reused: session.requests() > 1,
+            },
+            Stage::Closed | Stage::Connecting { .. } | Stage::Shaking { .. } => {
+                Completion::Failed { slot, fault, status: None, exchange: Exchange::default(), is_reused: false }
+            }
+        }
+    }
+
+    /// Takes a connection a step further on its way to being open.
+    fn establish(&mut self, slot: usize) -> Option<Completion> {
+        let stage = std::mem::take(&mut self.places[slot].stage);
+        match stage {
+            Stage::Connecting { mut socket, address, begun } => match socket.is_connected() {
+                Ok(false) => {
+                    self.places[slot].stage = Stage::Connecting { socket, address, begun };
+                    None
+                }
+                Ok(true) => self.connected(slot, socket, begun),
+                Err(error) => {
+                    drop(socket);
+                    self.dial(slot, address + 1, begun, Some(Fault::io(Phase::Connect, &error)));
+                    None
+                }
+            },
+            Stage::Shaking { tls, begun, connect_ns } => self.shake_hands(slot, tls, begun, connect_ns),
+            Stage::Closed | Stage::Open(_) => None,
+        }
+    }
+
+    fn connected(&mut self, slot: usize, socket: Socket, begun: u64) -> Option<Completion> {
+        let now = now_ns();
+        let connect_ns = now.saturating_sub(begun);
+        if let Err(error) = socket.set_nodelay() {
+            return Some(self.failed(slot, Fault::io(Phase::Connect, &error)));
+        }
+        match self.dialer.over(socket) {
+            Ok(channel @ Channel::Plain(_)) => Some(self.opened(slot, channel, connect_ns, None)),
+            Ok(Channel::Tls(tls)) => self.shake_hands(slot, tls, now, connect_ns),
+            Err(fault) => Some(self.failed(slot, fault)),
+        }
+    }
+
+    fn shake_hands(&mut self, slot: usize, mut tls: Box<Tls>, begun: u64, connect_ns: u64) -> Option<Completion> {
+        match tls.shake_hands() {
+            Ok(false) => {
+                self.places[slot].stage = Stage::Shaking { tls, begun, connect_ns };
+                None
+            }
+            Ok(true) => {
+                let tls_ns = now_ns().saturating_sub(begun);
+                Some(self.opened(slot, Channel::Tls(tls), connect_ns, Some(tls_ns)))
+            }
+            Err(error) => {
+                let is_tls = error.get_ref().is_some_and(|e| e.is::<rustls::Error>());
+                let fault = if is_tls {
+                    Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())
+                } else {
+                    Fault::io(Phase::Tls, &error)
+                };
+                Some(self.failed(slot, fault))
+            }
+        }
+    }
+
+    fn opened(&mut self, slot: usize, channel: Channel, connect_ns: u64, tls_ns: Option<u64>) -> Completion {
+        self.places[slot].stage = Stage::Open(Connection { channel, session: Session::default() });
+        Completion::Opened { slot, connect_ns, tls_ns }
+    }
+}
+
+impl Connection {
+    fn send(&mut self, request: &Request<'_>) -> Step {
+        self.session.begin(request);
+        let mut rest = request.bytes;
+        while !rest.is_empty() {
+            match self.channel.write(rest) {
+                Ok(written) => {
+                    self.session.wrote(written);
+                    rest = &rest[written..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.session.keep(rest);
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.session.broke(&error),
+            }
+        }
+        Step::Wait
+    }
+
+    /// Writes what is left of the request and reads what has come of the answer; `None` if more has come than fits a
+    /// turn.
+    fn advance(&mut self, buffer: &mut [u8], is_ended: bool) -> Option<Step> {
+        if let Err(error) = self.catch_up() {
+            return Some(self.session.broke(&error));
+        }
+        for _ in 0..TURN {
+            match self.channel.read(buffer) {
+                Ok(0) => return Some(self.session.ended()),
+                Ok(read) => {
+                    if is_ended {
+                        self.session.spend();
+                    }
+                    let step = self.session.received(&buffer[..read], now_ns());
+                    let is_all = read < buffer.len() && self.channel.reads_all() && !is_ended;
+                    if step != Step::Wait || is_all {
+                        return Some(step);
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Step::Wait),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Some(self.session.broke(&error)),
+            }
+        }
+        None
+    }
+
+    fn catch_up(&mut self) -> io::Result<()> {
+        while !self.session.unsent().is_empty() {
+            match self.channel.write(self.session.unsent()) {
+                Ok(written) => self.session.caught_up(written),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.channel.flush()?;
+        Ok(())
+    }
+
+    /// Whether the connection, on which no request is under way, can still be used.
+    fn is_idle(&mut self, buffer: &mut [u8]) -> bool {
+        match self.channel.read(buffer) {
+            Ok(0) => false,
+            Ok(_) => {
+                self.session.unsolicited();
+                false
+            }
+            Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
+        }
+    }
+}
