@@ -220,6 +220,27 @@ impl Distribution {
         counts
     }
 
+    /// Values in nanoseconds and how many lie at or below them, in `ticks` steps to each halving of what is left above.
+    pub fn spectrum(&self, ticks: u32) -> impl Iterator<Item = (u64, u64)> {
+        let mut total = 0;
+        self.histogram.iter_quantiles(ticks).map(move |step| {
+            total += step.count_since_last_iteration();
+            (step.value_iterated_to().min(self.max), total)
+        })
+    }
+
+    /// The standard deviation in nanoseconds, within the histogram's resolution.
+    pub fn deviation(&self) -> f64 {
+        self.histogram.stdev()
+    }
+
+    /// How many buckets the histogram has, and how many parts each of them.
+    pub fn buckets(&self) -> (u64, u64) {
+        // Twice the largest number that its digits tell apart, as a power of two (HdrHistogram's own rule).
+        let parts = (2 * 10_u64.pow(DIGITS.into())).next_power_of_two();
+        (self.histogram.buckets().into(), parts)
+    }
+
     /// The histogram in HdrHistogram's V2 format, compressed and in base64, as its official tools read it.
     pub fn encode(&self) -> String {
         let mut bytes = Vec::new();

@@ -1,5 +1,7 @@
 //! Numbers as people read them.
 
+use crate::bench::{Quantile, SloResult};
+
 /// A duration in nanoseconds with three significant digits: `123 µs`, `1.23 ms`, `12.3 s`.
 pub fn duration(ns: u64) -> String {
     let value = ns as f64;
@@ -62,6 +64,26 @@ pub fn percent(fraction: f64) -> String {
         v if v >= 100.0 => "100%".to_owned(),
         v if v > 99.9 => format!("{:.3}%", (v * 1000.0).floor() / 1000.0),
         v => format!("{v:.1}%"),
+    }
+}
+
+/// What can be said of a percentile: its value, at least what, or that there are too few for it.
+pub fn quantile(quantile: Quantile) -> String {
+    match quantile {
+        Quantile::Is(ns) => duration(ns),
+        Quantile::AtLeast(0) => "none ok".to_owned(),
+        Quantile::AtLeast(ns) => format!("≥ {}", duration(ns)),
+        Quantile::TooFew => "too few".to_owned(),
+    }
+}
+
+/// What was measured for an objective, in its own unit.
+pub fn slo_value(slo: &SloResult) -> String {
+    match slo.value.as_ref().and_then(serde_json::Number::as_f64) {
+        None => "none: too many failed".to_owned(),
+        Some(value) if slo.expression.starts_with("errors") => percent(value),
+        Some(value) if slo.expression.starts_with("rate") => rate(value),
+        Some(value) => duration(value as u64),
     }
 }
 

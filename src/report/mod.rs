@@ -8,8 +8,14 @@ use std::str::FromStr;
 use crate::bench::Summary;
 
 mod chart;
+mod csv;
 mod figures;
+mod hgrm;
+mod hlog;
 mod json;
+mod junit;
+mod markdown;
+mod prometheus;
 mod text;
 
 pub use figures::{count, duration, duration_or, percent, rate};
@@ -23,17 +29,36 @@ pub enum Format {
     Text,
     /// For scripts, and for `scalectl report`.
     Json,
+    /// A row for each second.
+    Csv,
+    /// HdrHistogram's percentile spectrum of response times.
+    Hgrm,
+    /// HdrHistogram's interval log.
+    Hlog,
+    /// Objectives and verdict as tests, for CI systems.
+    Junit,
+    /// For a pull request.
+    Markdown,
+    /// Prometheus' text format.
+    Prometheus,
 }
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 2] = [Self::Text, Self::Json];
+    pub const ALL: [Self; 8] =
+        [Self::Text, Self::Json, Self::Csv, Self::Hgrm, Self::Hlog, Self::Junit, Self::Markdown, Self::Prometheus];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Hgrm => "hgrm",
+            Self::Hlog => "hlog",
+            Self::Junit => "junit",
+            Self::Markdown => "markdown",
+            Self::Prometheus => "prometheus",
         }
     }
 }
@@ -54,6 +79,12 @@ pub fn write(summary: &Summary, format: Format, width: usize, out: &mut impl Wri
     match format {
         Format::Text => text(summary, out, width),
         Format::Json => json(summary, out),
+        Format::Csv => csv::csv(summary, out),
+        Format::Hgrm => hgrm::hgrm(summary, out),
+        Format::Hlog => hlog::hlog(summary, out),
+        Format::Junit => junit::junit(summary, out),
+        Format::Markdown => markdown::markdown(summary, out),
+        Format::Prometheus => prometheus::prometheus(summary, out),
     }
 }
 

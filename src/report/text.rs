@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::chart;
-use super::figures::{count, duration, duration_or, percent, rate};
-use crate::bench::{Distribution, Percentile, Quantile, Summary};
+use super::figures::{count, duration, duration_or, percent, quantile, rate, slo_value};
+use crate::bench::{Distribution, Percentile, Summary};
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -171,15 +171,6 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
     Ok(())
 }
 
-fn quantile(quantile: Quantile) -> String {
-    match quantile {
-        Quantile::Is(ns) => duration(ns),
-        Quantile::AtLeast(0) => "none ok".to_owned(),
-        Quantile::AtLeast(ns) => format!("≥ {}", duration(ns)),
-        Quantile::TooFew => "too few".to_owned(),
-    }
-}
-
 fn histogram(distribution: &Distribution, out: &mut impl Write, width: usize) -> io::Result<()> {
     let rows = chart::rows(distribution);
     let most = rows.iter().map(|row| row.count).max().unwrap_or(0);
@@ -275,14 +266,7 @@ fn objectives(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "{TITLE}Objectives{TITLE:#}")?;
     for slo in &summary.slo {
         let (style, mark) = if slo.ok { (GOOD, "met") } else { (BAD, "missed") };
-        let value = slo.value.as_ref().and_then(serde_json::Number::as_f64);
-        let value = match value {
-            None => "none: too many failed".to_owned(),
-            Some(value) if slo.expression.starts_with("errors") => percent(value),
-            Some(value) if slo.expression.starts_with("rate") => rate(value),
-            Some(value) => duration(value as u64),
-        };
-        writeln!(out, "{style}{mark:>11}{style:#} {:<18} {value}", slo.expression)?;
+        writeln!(out, "{style}{mark:>11}{style:#} {:<18} {}", slo.expression, slo_value(slo))?;
     }
     Ok(())
 }

@@ -1,0 +1,66 @@
+//! The Markdown format: tables for a pull request or a wiki.
+
+use std::io::{self, Write};
+
+use super::figures::{count, duration_or, percent, quantile, rate, slo_value};
+use crate::bench::{Distribution, Percentile, Summary};
+
+/// Writes `summary` as Markdown.
+///
+/// # Errors
+///
+/// The writer fails.
+pub fn markdown(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    let counts = &summary.counts;
+    writeln!(out, "### Load of `{}`\n", summary.setup.target.replace('`', "'"))?;
+    let offered = summary.offered_rate.map_or_else(|| "closed loop: omits waiting".to_owned(), rate);
+    writeln!(out, "| scheduled | ok | failed | unsent | offered | achieved | verdict |")?;
+    writeln!(out, "| ---: | ---: | ---: | ---: | ---: | ---: | --- |")?;
+    let failed = counts.sent - counts.ok;
+    let verdict = if summary.verdict.trusted { "trusted" } else { "**not trusted**" };
+    let cells = [count(counts.scheduled), count(counts.ok), count(failed), count(counts.unsent)].join(" | ");
+    writeln!(out, "| {cells} | {offered} | {} | {verdict} |\n", rate(summary.achieved_rate))?;
+
+    writeln!(out, "| latency | response | service |\n| --- | ---: | ---: |")?;
+    let shown = |d: &Distribution, p| quantile(d.percentile(p, counts.scheduled));
+    let (response, service) = (&summary.histograms.response, &summary.histograms.service);
+    for p in Percentile::PRINTED {
+        writeln!(out, "| {p} | {} | {} |", shown(response, p), shown(service, p))?;
+    }
+    writeln!(out, "| max | {} | {} |", duration_or(response.max(), "-"), duration_or(service.max(), "-"))?;
+
+    if summary.requests.len() > 1 {
+        writeln!(out, "\n| request | scheduled | failed | p50 | p99 |\n| --- | ---: | ---: | ---: | ---: |")?;
+        for request in &summary.requests {
+            let (all, times) = (request.counts.scheduled, &request.histograms.response);
+            let [p50, p99] = [Percentile::P50, Percentile::P99].map(|p| quantile(times.percentile(p, all)));
+            let failed = request.counts.scheduled - request.counts.ok;
+            writeln!(out, "| `{}` | {} | {} | {p50} | {p99} |", cell(&request.name), count(all), count(failed))?;
+        }
+    }
+    if !summary.errors.is_empty() {
+        writeln!(out, "\n| error | phase | side | count | share |\n| --- | --- | --- | ---: | ---: |")?;
+        for error in &summary.errors {
+            let share = percent(error.count as f64 / counts.scheduled as f64);
+            let kind = &error.kind;
+            writeln!(out, "| {} | {} | {} | {} | {share} |", kind.cause, kind.phase, kind.side, count(error.count))?;
+        }
+    }
+    if !summary.slo.is_empty() {
+        writeln!(out, "\n| objective | measured | |\n| --- | ---: | --- |")?;
+        for slo in &summary.slo {
+            let mark = if slo.ok { "met" } else { "**missed**" };
+            writeln!(out, "| `{}` | {} | {mark} |", cell(&slo.expression), slo_value(slo))?;
+        }
+    }
+    let remarks: Vec<_> = summary.verdict.reasons.iter().chain(&summary.verdict.notes).collect();
+    if !remarks.is_empty() {
+        writeln!(out)?;
+    }
+    remarks.into_iter().try_for_each(|remark| writeln!(out, "- {remark}"))
+}
+
+/// A text within a cell and between backticks.
+fn cell(text: &str) -> String {
+    text.replace('`', "'").replace('|', "\\|")
+}
