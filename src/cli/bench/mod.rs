@@ -49,7 +49,7 @@ pub struct Args {
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
-    /// How sockets are driven: auto or epoll
+    /// How sockets are driven: auto, epoll or uring
     #[arg(long, value_name = "IO", env = "SCALECTL_IO", default_value = "auto", help_heading = "Load")]
     io: Io,
     /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
