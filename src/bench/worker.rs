@@ -11,8 +11,8 @@ use std::time::Duration;
 use super::clock::{nanos, now_ns};
 use super::config::{Io, Pacing};
 use super::control::Control;
+use super::effort::Effort;
 use super::flight::{End, Flight};
-use super::host;
 use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
@@ -140,10 +140,13 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
     let at_start = worker.opened;
     let Ok(start) = worker.orders.start.recv() else { return Ok(None) };
     worker.start = start;
-    let waited = host::run_queue_wait_ns();
-    worker.pace()?;
-    let waited_since = |before: u64| host::run_queue_wait_ns().map(|now| now.saturating_sub(before));
-    worker.watch.run_queue_wait_ns = waited.and_then(waited_since).unwrap_or(0);
+    let mut effort = Effort::begin(now_ns());
+    worker.pace(&mut effort)?;
+    worker.watch.run_queue_wait_ns = effort.waited_ns();
+    // A thread that spins by order is never idle.
+    if worker.orders.pacing != Pacing::Spin {
+        worker.watch.never_idle_ns = effort.never_idle_ns();
+    }
     Ok(Some(worker.close(at_start)))
 }
 
@@ -220,7 +223,7 @@ impl Worker {
     }
 
     /// Deals with what has come, begins what is due, sleeps until the next arrival, and so on to the end.
-    fn pace(&mut self) -> io::Result<()> {
+    fn pace(&mut self, effort: &mut Effort) -> io::Result<()> {
         while now_ns() < self.start {
             // A connection that was closed in the meantime shows here.
             while self.transport.next().is_some() {}
@@ -243,6 +246,7 @@ impl Worker {
             if now.saturating_sub(published) >= PUBLISH_NS {
                 published = now;
                 self.publish();
+                effort.look(self.start.saturating_add(now));
             }
             let is_spinning = self.orders.pacing == Pacing::Spin;
             let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };

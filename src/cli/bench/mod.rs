@@ -281,6 +281,11 @@ fn failure(error: bench::Error) -> Failure {
             }
         }
         bench::Error::Interrupted => Failure::interrupted(error.to_string()),
+        bench::Error::Setup(reason) if reason.to_string().contains("io_uring") => {
+            Failure::failed("this system refuses io_uring")
+                .because(reason.to_string())
+                .hint("containers usually forbid it; leave the choice to the generator with --io auto")
+        }
         bench::Error::Setup(_) | bench::Error::Broken => Failure::failed(error.to_string()),
     }
 }

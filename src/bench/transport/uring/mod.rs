@@ -213,7 +213,9 @@ impl Driver {
 
     /// Sends a request on the open connection of a slot.
     pub fn send(&mut self, slot: usize, request: &Request<'_>) {
-        let Some(Place { generation, stage: Stage::Open { link, session } }) = self.places.get_mut(slot) else { return };
+        let Some(Place { generation, stage: Stage::Open { link, session } }) = self.places.get_mut(slot) else {
+            return;
+        };
         session.begin(request);
         match link.put(request.bytes) {
             Ok(is_written) => {
