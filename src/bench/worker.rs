@@ -125,7 +125,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         driver: Driver::new(orders.dialer.clone())?,
         slots: Vec::new(),
         pool: Pool::new(orders.limit),
-        recorder: Recorder::new(&orders.mix.names(), orders.events.clone()),
+        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.events.clone()),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
         opened: 0,
@@ -440,7 +440,7 @@ impl Worker {
             && let Some(arrival) = self.upcoming(0)
         {
             self.orders.arrivals.next();
-            self.recorder.unsent(self.orders.mix.kind_of(arrival.n));
+            self.recorder.unsent(self.orders.mix.kind_of(arrival.n), arrival.at_ns);
             left += 1;
         }
         if self.pool.has_free() && !is_aborted {
