@@ -45,6 +45,11 @@ impl Percentile {
         u64::try_from(rank).unwrap_or(u64::MAX).max(1)
     }
 
+    /// The percentile as a fraction of one.
+    pub fn fraction(self) -> f64 {
+        f64::from(self.0) / f64::from(Self::WHOLE)
+    }
+
     /// Whether a population of this size has at least one value beyond the percentile; otherwise the percentile would
     /// be the maximum under another name.
     pub fn is_supported_by(self, population: u64) -> bool {
@@ -153,6 +158,17 @@ impl Distribution {
     /// The mean, from the exact sum.
     pub fn mean(&self) -> Option<u64> {
         self.sum.checked_div(self.count())
+    }
+
+    /// The sum of all, in nanoseconds.
+    pub fn total(&self) -> f64 {
+        self.sum as f64
+    }
+
+    /// How many are at most as long as `ns`, within the histogram's resolution: all that it does not tell apart from
+    /// `ns` count.
+    pub fn count_to(&self, ns: u64) -> u64 {
+        self.histogram.count_between(0, ns.min(HIGHEST_NS))
     }
 
     /// How many were longer than [`HIGHEST_NS`].

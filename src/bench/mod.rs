@@ -20,6 +20,7 @@
 //!
 //! It depends on no other module of the crate but [`crate::units`] and [`crate::tls`].
 
+mod batches;
 mod clock;
 mod config;
 mod control;
@@ -36,6 +37,7 @@ mod sample;
 mod schedule;
 mod series;
 mod slo;
+pub mod statistics;
 mod summary;
 mod tally;
 mod target;
@@ -45,6 +47,7 @@ mod verdict;
 mod worker;
 mod workload;
 
+pub use batches::{Batch, Batches};
 pub use clock::Start;
 pub use config::{Config, ConfigError, Io, Length, Pacing};
 pub use control::Control;

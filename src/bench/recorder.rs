@@ -19,9 +19,9 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// A recorder for a mix with kinds of these names.
-    pub fn new(names: &[String], events: Sender<Event>) -> Self {
-        Self { tally: Tally::new(names), seconds: VecDeque::new(), events }
+    /// A recorder for a mix with kinds of these names, in a run of `duration_ns`.
+    pub fn new(names: &[String], duration_ns: u64, events: Sender<Event>) -> Self {
+        Self { tally: Tally::new(names, duration_ns), seconds: VecDeque::new(), events }
     }
 
     /// Records a request after its end; `end` is T.
@@ -32,9 +32,9 @@ impl Recorder {
         }
     }
 
-    /// Records a request that was never sent.
-    pub fn unsent(&mut self, kind: usize) {
-        self.tally.unsent(kind);
+    /// Records a request that was scheduled for `scheduled` and never sent.
+    pub fn unsent(&mut self, kind: usize, scheduled: u64) {
+        self.tally.unsent(kind, scheduled);
     }
 
     /// Records how long a connection took to open, in nanoseconds, and its TLS handshake, where there was one.

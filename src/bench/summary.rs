@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::batches::Batches;
 use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
 use super::series::{OpenSecond, Second, Series};
 use super::slo::{Measured, SloResult};
+use super::statistics::Intervals;
 use super::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
 use super::verdict::{SelfWatch, Verdict};
 
@@ -201,6 +203,12 @@ pub struct Summary {
     pub histograms: Distributions,
     /// What finished in each second.
     pub series: Vec<Second>,
+    /// Response times by when requests were scheduled.
+    #[serde(default)]
+    pub batches: Batches,
+    /// How far the figures can be off.
+    #[serde(default)]
+    pub intervals: Intervals,
 }
 
 /// What a summary is made of.
@@ -259,7 +267,9 @@ impl Summary {
     pub fn new(parts: Parts) -> Self {
         let Parts { setup, duration_ns, tally, series, slo, verdict, generator, connections } = parts;
         let achieved_rate = achieved_rate(&tally, duration_ns);
-        let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished } = tally;
+        let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished, batches } =
+            tally;
+        let intervals = Intervals::of(&batches, &distributions.response, counts.scheduled);
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
         let failed = distributions.failed.count();
         let is_closed_loop = setup.rate.is_none();
@@ -292,6 +302,8 @@ impl Summary {
             requests: kinds.into_iter().map(RequestSummary::from).collect(),
             histograms: distributions,
             series,
+            batches,
+            intervals,
         }
     }
 
@@ -360,6 +372,7 @@ impl Summary {
             kinds: self.requests.iter().map(KindTally::from).collect(),
             bytes: [self.bytes.received, self.bytes.sent],
             last_finished: self.elapsed_ns,
+            batches: self.batches.clone(),
         };
         Parts {
             setup: self.setup.clone(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::batches::Batches;
 use super::distribution::Distribution;
 use super::sample::{FaultKind, Outcome, Sample};
 
@@ -206,19 +207,22 @@ pub struct Tally {
     pub bytes: [u64; 2],
     /// When the last answer or failure came, in nanoseconds after the start.
     pub last_finished: u64,
+    /// Response times by when requests were scheduled.
+    pub batches: Batches,
 }
 
 impl Tally {
-    /// An empty tally of a mix with kinds of these names.
-    pub fn new(names: &[String]) -> Self {
+    /// An empty tally of a mix with kinds of these names, of a run of `duration_ns` (`u64::MAX`: not known yet).
+    pub fn new(names: &[String], duration_ns: u64) -> Self {
         let kinds = names.iter().map(|name| KindTally { name: name.clone(), ..KindTally::default() }).collect();
-        Self { kinds, ..Self::default() }
+        Self { kinds, batches: Batches::for_duration(duration_ns), ..Self::default() }
     }
 
     /// Counts a request that was sent, after its end; `end` is T in nanoseconds.
     pub fn record(&mut self, sample: &Sample, end: u64) {
         self.counts.record(sample);
         self.distributions.record(sample);
+        self.batches.record(sample);
         if let Some(status) = sample.status {
             *self.status.entry(status).or_default() += 1;
         }
@@ -244,8 +248,9 @@ impl Tally {
         }
     }
 
-    /// Counts a request of `kind` that was never sent.
-    pub fn unsent(&mut self, kind: usize) {
+    /// Counts a request of `kind` that was scheduled for `scheduled` and never sent.
+    pub fn unsent(&mut self, kind: usize, scheduled: u64) {
+        self.batches.unsent(scheduled);
         for counts in [Some(&mut self.counts), self.kinds.get_mut(kind).map(|k| &mut k.counts)].into_iter().flatten() {
             counts.scheduled += 1;
             counts.unsent += 1;
@@ -295,6 +300,7 @@ impl Tally {
         self.bytes[0] += other.bytes[0];
         self.bytes[1] += other.bytes[1];
         self.last_finished = self.last_finished.max(other.last_finished);
+        self.batches.merge(&other.batches);
     }
 }
 
@@ -333,9 +339,13 @@ mod tests {
     fn the_counting_identity_holds_and_merging_any_split_equals_the_whole() {
         let names = ["a".to_owned(), "b".to_owned()];
         let tally = |numbers: &mut dyn Iterator<Item = u64>| {
-            let mut tally = Tally::new(&names);
+            let mut tally = Tally::new(&names, 1_000_000_000);
             for n in numbers {
-                if n % 50 == 49 { tally.unsent((n % 2) as usize) } else { tally.record(&sample(n), 500_000_000) }
+                if n % 50 == 49 {
+                    tally.unsent((n % 2) as usize, n * 1_000_000)
+                } else {
+                    tally.record(&sample(n), 500_000_000)
+                }
             }
             tally
         };
@@ -344,7 +354,7 @@ mod tests {
         assert_eq!((whole.counts.scheduled, whole.counts.unsent), (1000, 20));
         assert!(whole.kinds.iter().all(|k| k.counts.holds() && k.counts.scheduled == 500));
         for parts in [2, 3, 16] {
-            let mut merged = Tally::new(&names);
+            let mut merged = Tally::new(&names, 1_000_000_000);
             for k in 0..parts {
                 merged.merge(&tally(&mut (k..1000).step_by(parts as usize)));
             }

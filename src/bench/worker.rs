@@ -129,7 +129,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         transport: Transport::new(orders.io, orders.dialer.clone())?,
         slots: Vec::new(),
         pool: Pool::new(orders.limit),
-        recorder: Recorder::new(&orders.mix.names(), orders.events.clone()),
+        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.events.clone()),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
         opened: 0,
@@ -448,7 +448,7 @@ impl Worker {
             && let Some(arrival) = self.upcoming(0)
         {
             self.orders.arrivals.next();
-            self.recorder.unsent(self.orders.mix.kind_of(arrival.n));
+            self.recorder.unsent(self.orders.mix.kind_of(arrival.n), arrival.at_ns);
             left += 1;
         }
         if self.pool.has_free() && !is_aborted {
