@@ -265,7 +265,7 @@ mod tests {
 
     /// Requests that all waited so long for a connection.
     fn waiting(ns: u64) -> Tally {
-        let mut tally = Tally::new(&["x".to_owned()]);
+        let mut tally = Tally::new(&["x".to_owned()], T);
         for n in 0..1000 {
             let scheduled = n * 10_000_000;
             let started = scheduled + ns;

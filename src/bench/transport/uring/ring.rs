@@ -267,6 +267,7 @@ impl Ring {
 impl Drop for Ring {
     /// Waits for the kernel's last word on all that was begun: only then may the memory go.
     fn drop(&mut self) {
+        self.outstanding -= self.backlog.len();
         self.backlog.clear();
         let _ = self.uring.submit();
         let _ = self.uring.submitter().register_sync_cancel(None, CancelBuilder::any());
