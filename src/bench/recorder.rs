@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
+use super::flows::FlowCounts;
 use super::sample::{Outcome, Sample};
 use super::series::{OpenSecond, second_of};
 use super::tally::Tally;
@@ -48,6 +49,11 @@ impl Recorder {
     /// Records how often the target sent what nothing asked for.
     pub fn warned(&mut self, times: u64) {
         self.tally.counts.protocol_warnings += times;
+    }
+
+    /// What is counted of flows.
+    pub fn flows(&mut self) -> &mut FlowCounts {
+        &mut self.tally.flows
     }
 
     /// What was counted so far.
