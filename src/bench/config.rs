@@ -82,6 +82,8 @@ pub enum Io {
     Auto,
     /// An epoll event queue per thread.
     Epoll,
+    /// io_uring: submission and completion rings per thread.
+    Uring,
 }
 
 impl FromStr for Io {
@@ -91,8 +93,9 @@ impl FromStr for Io {
         match text {
             "auto" => Ok(Self::Auto),
             "epoll" if cfg!(target_os = "linux") => Ok(Self::Epoll),
-            "epoll" => Err("only Linux has epoll: leave the choice to auto".to_owned()),
-            _ => Err("sockets are driven by auto or epoll".to_owned()),
+            "uring" if cfg!(target_os = "linux") => Ok(Self::Uring),
+            "epoll" | "uring" => Err(format!("only Linux has {text}: leave the choice to auto")),
+            _ => Err("sockets are driven by auto, epoll or uring".to_owned()),
         }
     }
 }

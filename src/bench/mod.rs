@@ -25,6 +25,7 @@ mod clock;
 mod config;
 mod control;
 mod distribution;
+mod effort;
 mod flight;
 mod host;
 mod mix;

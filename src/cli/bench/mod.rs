@@ -49,7 +49,7 @@ pub struct Args {
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
-    /// How sockets are driven: auto or epoll
+    /// How sockets are driven: auto, epoll or uring
     #[arg(long, value_name = "IO", env = "SCALECTL_IO", default_value = "auto", help_heading = "Load")]
     io: Io,
     /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
@@ -281,6 +281,11 @@ fn failure(error: bench::Error) -> Failure {
             }
         }
         bench::Error::Interrupted => Failure::interrupted(error.to_string()),
+        bench::Error::Setup(reason) if reason.to_string().contains("io_uring") => {
+            Failure::failed("this system refuses io_uring")
+                .because(reason.to_string())
+                .hint("containers usually forbid it; leave the choice to the generator with --io auto")
+        }
         bench::Error::Setup(_) | bench::Error::Broken => Failure::failed(error.to_string()),
     }
 }
