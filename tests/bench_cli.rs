@@ -47,7 +47,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["-c", "0"], "the number of connections"),
         (&["--rps", "most"], "or max"),
         (&["--pacing", "often"], "a time from 1us to 1s"),
-        (&["--io", "magic"], "auto or epoll"),
+        (&["--io", "magic"], "driven by auto"),
         (&["--rps", "10000k", "-z", "1h"], "10^10"),
         (&["-H", "no colon"], "has no colon"),
         (&["-m", "G T"], "not an HTTP method"),
