@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::batches::Batches;
 use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
+use super::flows::FlowCounts;
 use super::series::{OpenSecond, Second, Series};
 use super::slo::{Measured, SloResult};
+use super::stage::Stage;
 use super::statistics::Intervals;
 use super::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
 use super::verdict::{SelfWatch, Verdict};
@@ -93,10 +95,13 @@ pub struct Setup {
     pub target: String,
     /// Version of scalectl.
     pub version: String,
-    /// Arrivals a second that were asked for; `None` in a closed loop.
+    /// Arrivals a second that were asked for, of stages their mean; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// How arrivals were laid out: `constant` or `closed_loop`.
+    /// How arrivals were laid out: `constant`, `poisson` or `closed_loop`.
     pub arrivals: String,
+    /// The stages of the schedule, where it has any.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
     /// When the threads woke for what was due.
     #[serde(default)]
     pub pacing: String,
@@ -209,6 +214,9 @@ pub struct Summary {
     /// How far the figures can be off.
     #[serde(default)]
     pub intervals: Intervals,
+    /// Flows; all 0 in a run without.
+    #[serde(default)]
+    pub flows: FlowCounts,
 }
 
 /// What a summary is made of.
@@ -267,7 +275,7 @@ impl Summary {
     pub fn new(parts: Parts) -> Self {
         let Parts { setup, duration_ns, tally, series, slo, verdict, generator, connections } = parts;
         let achieved_rate = achieved_rate(&tally, duration_ns);
-        let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished, batches } =
+        let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished, batches, flows } =
             tally;
         let intervals = Intervals::of(&batches, &distributions.response, counts.scheduled);
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
@@ -304,6 +312,7 @@ impl Summary {
             series,
             batches,
             intervals,
+            flows,
         }
     }
 
@@ -373,6 +382,7 @@ impl Summary {
             bytes: [self.bytes.received, self.bytes.sent],
             last_finished: self.elapsed_ns,
             batches: self.batches.clone(),
+            flows: self.flows,
         };
         Parts {
             setup: self.setup.clone(),

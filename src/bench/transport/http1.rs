@@ -366,7 +366,7 @@ mod tests {
 
     fn read<'b>(is_head: bool, pieces: impl IntoIterator<Item = &'b [u8]>, ends: bool) -> Found {
         let mut decoder = Decoder::default();
-        decoder.expect(is_head);
+        decoder.expect(is_head, true);
         let mut length = 0;
         let complete = |decoder: &Decoder, length| Found::Complete {
             status: decoder.status(),
