@@ -112,7 +112,9 @@ impl Subject {
     fn text<'a>(&self, answer: &'a Answer, json: Option<&'a Value>) -> Result<Cow<'a, str>, Why> {
         match self {
             Self::Body => Ok(String::from_utf8_lossy(answer.body())),
-            Self::Header(name) => answer.header(name).map(Cow::from).ok_or_else(|| format!("there is no header {name}")),
+            Self::Header(name) => {
+                answer.header(name).map(Cow::from).ok_or_else(|| format!("there is no header {name}"))
+            }
             Self::Pointer(pointer) => Ok(match value_at(pointer, answer, json)? {
                 Value::String(text) => text.into(),
                 other => other.to_string().into(),
@@ -144,11 +146,11 @@ fn regex(text: &str) -> Result<Regex, Why> {
 }
 
 /// As much of a text as a message has room for.
-fn short(text: &str) -> String {
+fn cut(text: &str) -> Cow<'_, str> {
     const MOST: usize = 80;
     match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-        None => format!("{text:?}"),
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
     }
 }
 
@@ -171,7 +173,7 @@ impl Assertion {
             let found = value_at(pointer, answer, json)?;
             let is_equal = found == expected;
             return is_equal.then_some(()).ok_or_else(|| {
-                format!("{subject} is {}, not {}", short(&found.to_string()), short(&expected.to_string()))
+                format!("{subject} is {}, not {}", cut(&found.to_string()), cut(&expected.to_string()))
             });
         }
         let text = subject.text(answer, json)?;
@@ -181,7 +183,7 @@ impl Assertion {
             Condition::Contains(part) => (text.contains(part), format!("does not contain {part:?}")),
             Condition::Matches(regex) => (regex.is_match(&text), format!("does not match {regex}")),
         };
-        if holds { Ok(()) } else { Err(format!("{subject} {what}: {}", short(&text))) }
+        if holds { Ok(()) } else { Err(format!("{subject} {what}: {:?}", cut(&text))) }
     }
 }
 
@@ -251,7 +253,7 @@ mod tests {
             (json!({"contains": "Bob"}), Some("the body does not contain \"Bob\": \"{")),
             (json!({"matches": "^x"}), Some("does not match ^x")),
             (json!({"header": "etag", "contains": "x"}), Some("there is no header etag")),
-            (json!({"pointer": "/id", "equals": "7"}), Some("the value at \"/id\" is \"7\", not")),
+            (json!({"pointer": "/id", "equals": "7"}), Some("the value at \"/id\" is 7, not \"7\"")),
             (json!({"pointer": "/none", "equals": 7}), Some("nothing at \"/none\"")),
         ] {
             let found = check(json!({ "assert": [spec] })).unwrap().examine(&answer(), &mut []);

@@ -60,8 +60,7 @@ impl Feeds {
     /// A name that no text can have, a file that cannot be read, has no row, or rows that differ in their columns.
     pub fn read(specs: &BTreeMap<String, FeedSpec>, seed: u64) -> Result<Self, FeedError> {
         let feeds = specs.iter().enumerate().map(|(position, (name, spec))| {
-            let wrong =
-                |why: String| FeedError { feed: name.clone(), file: spec.file.display().to_string(), why };
+            let wrong = |why: String| FeedError { feed: name.clone(), file: spec.file.display().to_string(), why };
             Feed::read(name, spec, seed, position as u64).map_err(wrong)
         });
         Ok(Self { feeds: Arc::new(feeds.collect::<Result<_, _>>()?) })
@@ -158,7 +157,8 @@ fn json_table(text: &str) -> Result<Table, String> {
             columns = row.keys().cloned().collect();
         }
         for column in &columns {
-            let value = row.get(column).ok_or_else(|| at(format!("it has no \"{column}\", which the first line has")))?;
+            let value =
+                row.get(column).ok_or_else(|| at(format!("it has no \"{column}\", which the first line has")))?;
             cells.push(match value {
                 serde_json::Value::String(text) => text.as_str().into(),
                 other => other.to_string().into(),
@@ -184,9 +184,13 @@ mod tests {
     #[test]
     fn csv_and_json_lines_give_the_same_values() {
         let csv = feeds("a.csv", "id, name\n1,\"Ada, L\"\n2,Bob\n", FeedOrder::Sequential, 1).unwrap();
-        let json =
-            feeds("a.jsonl", "{\"id\":1,\"name\":\"Ada, L\"}\n\n{\"name\":\"Bob\",\"id\":2}\n", FeedOrder::Sequential, 1)
-                .unwrap();
+        let json = feeds(
+            "a.jsonl",
+            "{\"id\":1,\"name\":\"Ada, L\"}\n\n{\"name\":\"Bob\",\"id\":2}\n",
+            FeedOrder::Sequential,
+            1,
+        )
+        .unwrap();
         for feeds in [csv, json] {
             assert_eq!(feeds.names().collect::<Vec<_>>(), ["users.id", "users.name"]);
             let (feed, column) = feeds.find("users.name").unwrap();

@@ -91,7 +91,7 @@ mod tests {
     fn steps_come_out_by_their_due_time() {
         let mut later = Later::default();
         let call = |n, at_ns| Call { arrival: Arrival { n, at_ns }, visit: None };
-        [(1, 30), (2, 10), (3, 20)].map(|(n, at)| later.push(call(n, at)));
+        [(1, 30), (2, 10), (3, 20)].into_iter().for_each(|(n, at)| later.push(call(n, at)));
         assert_eq!(later.first_due(), Some(10));
         assert_eq!(later.pop().unwrap().arrival.n, 2);
         later.push(call(4, 5));

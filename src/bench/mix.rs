@@ -229,14 +229,6 @@ impl Mix {
         self.kind_at(self.entry_of(n), 0)
     }
 
-    /// What arrivals can be: for each request or flow its first kind, and the number of its kinds.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.entries.iter().map(|entry| match entry {
-            Entry::Request(kind) => (*kind, 1),
-            Entry::Flow(flow) => (self.flows[*flow].first, self.flows[*flow].thinks.len()),
-        })
-    }
-
     fn entry_of(&self, n: u64) -> Entry {
         if let [entry] = self.entries.as_slice() { *entry } else { self.draw_entry(&mut self.stream(n, 0)) }
     }

@@ -275,8 +275,19 @@ impl Summary {
     pub fn new(parts: Parts) -> Self {
         let Parts { setup, duration_ns, tally, series, slo, verdict, generator, connections } = parts;
         let achieved_rate = achieved_rate(&tally, duration_ns);
-        let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished, batches, flows } =
-            tally;
+        let Tally {
+            counts,
+            ok_in_time,
+            distributions,
+            status,
+            errors,
+            evidence,
+            kinds,
+            bytes,
+            last_finished,
+            batches,
+            flows,
+        } = tally;
         let intervals = Intervals::of(&batches, &distributions.response, counts.scheduled);
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
         let failed = distributions.failed.count();

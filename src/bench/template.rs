@@ -330,7 +330,8 @@ impl Template {
                 segments.push(Segment::Literal(literal.as_bytes().to_vec()));
             }
             // JSON has escaped the quotes of a call.
-            let expression = if escape == Escape::Json { expression.replace("\\\"", "\"") } else { expression.to_owned() };
+            let expression =
+                if escape == Escape::Json { expression.replace("\\\"", "\"") } else { expression.to_owned() };
             let expression = expression.trim();
             segments.push(match expression.contains('(') {
                 true => Segment::Generator(Generator::parse(expression)?),
@@ -450,7 +451,7 @@ mod tests {
             assert_eq!(String::from_utf8(out).unwrap(), expected, "{escape:?}");
         }
         let names = Names { feeds, captured: &names };
-        let error = Template::compile("{{ tow }}", names, Escape::Not).unwrap_err();
+        let error = Template::compile("{{ twwo }}", names, Escape::Not).unwrap_err();
         assert!(error.to_string().contains("did you mean \"two\"?"), "{error}");
         assert_eq!(error.hint(), "values are one, two");
         let form = Template::compile_escaped("a b", names, Escape::Form).unwrap();

@@ -18,7 +18,7 @@ use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
 use super::recorder::Recorder;
-use super::sample::{Cause, Fault, Outcome, Phase, Sample, Side};
+use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
 use super::summary::Connections;

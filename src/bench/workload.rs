@@ -302,7 +302,8 @@ impl FromStr for StatusSet {
             number(low.trim()).zip(number(high.trim())).filter(|(low, high)| low <= high)
         };
         let ranges: Option<Vec<_>> = text.split(',').map(|part| range(part.trim())).collect();
-        let ranges = ranges.ok_or_else(|| format!("expected statuses like \"200,204\" or \"2xx\", found \"{text}\""))?;
+        let ranges =
+            ranges.ok_or_else(|| format!("expected statuses like \"200,204\" or \"2xx\", found \"{text}\""))?;
         Ok(Self { ranges, text: text.to_owned() })
     }
 }

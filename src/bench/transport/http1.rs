@@ -78,7 +78,15 @@ pub struct Decoder {
 impl Default for Decoder {
     fn default() -> Self {
         let (carried, overhead) = (Vec::new(), 0);
-        Self { state: State::Done, carried, overhead, status: None, keeps_alive: true, has_no_body: false, answer: None }
+        Self {
+            state: State::Done,
+            carried,
+            overhead,
+            status: None,
+            keeps_alive: true,
+            has_no_body: false,
+            answer: None,
+        }
     }
 }
 
