@@ -73,6 +73,10 @@ fn assert_accounted(summary: &Summary) {
     let of = |f: fn(&Counts) -> u64| summary.requests.iter().map(|r| f(&r.counts)).sum::<u64>();
     assert_eq!((of(|c| c.scheduled), of(|c| c.sent), of(|c| c.ok)), (c.scheduled, c.sent, c.ok));
     assert_eq!(summary.series.iter().map(|s| s.ok).sum::<u64>(), c.ok);
+    let batches = summary.batches.as_slice();
+    assert!(batches.len() <= 64);
+    assert_eq!(batches.iter().map(|b| b.scheduled).sum::<u64>(), c.scheduled);
+    assert_eq!(batches.iter().map(|b| b.response.count()).sum::<u64>(), c.ok);
     assert_eq!(summary.series.iter().map(|s| s.response.count).sum::<u64>(), c.ok);
 }
 
