@@ -126,6 +126,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
         (&["--rps", "max"][..], "a closed loop has none"),
         (&["-n", "5"], "cannot be used with"),
         (&["-z", "5s"], "cannot be used with"),
+        (&["--stage", "5rps:5s"], "cannot be used with"),
         (&["--slo", "rate>=5"], "is about the rate"),
         (&["--votes", "2"], "must be odd"),
         (&["--precision", "0.1%"], "from 0.5% to 100%"),

@@ -34,7 +34,7 @@ impl Run {
             unit * mean
         };
         let (mut at, mut left) = (0.0, 0.0_f64);
-        let mut batches = Batches::default();
+        let mut batches = Batches::for_duration((requests as f64 * GAP_NS) as u64);
         for n in 0..requests {
             let gap = draw(GAP_NS);
             at += gap;

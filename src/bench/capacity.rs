@@ -207,6 +207,7 @@ fn of_rate(config: &Config, rate: f64, probe_time: TimeSpan, number: usize) -> C
     let mut config = config.clone();
     config.rate = Rate::new(rate).unwrap_or(config.rate);
     config.length = Length::Duration(probe_time);
+    config.stages.clear();
     config.seed = config.seed.wrapping_add(number as u64);
     config
 }

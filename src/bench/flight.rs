@@ -20,6 +20,8 @@ pub struct Flight {
     wire: (u64, u64),
     /// Bytes that earlier attempts read and wrote.
     bytes: (u64, u64),
+    /// Whether it began with the opening of a connection.
+    dials: bool,
 }
 
 /// How a request ended.
@@ -38,7 +40,12 @@ pub struct End {
 impl Flight {
     /// A request that begins at `begun`; `ready` is in nanoseconds after the start.
     pub fn new(arrival: Arrival, ready: u64, begun: u64) -> Self {
-        Self { arrival, ready, begun, kind: None, retries: 0, wire: (0, 0), bytes: (0, 0) }
+        Self { arrival, ready, begun, kind: None, retries: 0, wire: (0, 0), bytes: (0, 0), dials: false }
+    }
+
+    /// A request that begins with the opening of a connection.
+    pub fn dialing(arrival: Arrival, ready: u64, begun: u64) -> Self {
+        Self { dials: true, ..Self::new(arrival, ready, begun) }
     }
 
     /// Its number in the run.
@@ -79,6 +86,11 @@ impl Flight {
         self.bytes.1 += exchange.written;
     }
 
+    /// When it started (CLOCK_MONOTONIC): when its first bytes were handed over, or a connection for them begun.
+    fn started(&self, exchange: &Exchange) -> u64 {
+        if self.dials || self.retries > 0 { self.begun } else { self.begun.max(exchange.started) }
+    }
+
     /// What is known of it after its end, in a run that began at `start` (CLOCK_MONOTONIC).
     pub fn sample(&self, start: u64, mix: &Mix, end: End) -> Sample {
         let after_start = |instant: u64| instant.saturating_sub(start);
@@ -88,7 +100,7 @@ impl Flight {
             kind: self.kind_in(mix),
             scheduled: self.arrival.at_ns,
             ready: self.ready,
-            started: after_start(self.begun),
+            started: after_start(self.started(&exchange)),
             first_byte: after_start(exchange.first_read),
             finished: after_start(finished),
             outcome,

@@ -5,9 +5,22 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
-/// How long the calling thread was runnable but did not run, in nanoseconds; `None` where the kernel does not say.
-pub fn run_queue_wait_ns() -> Option<u64> {
-    fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().nth(1)?.parse().ok()
+/// What the calling thread has had and missed of the processors so far, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ThreadTimes {
+    /// How long it ran.
+    pub ran: u64,
+    /// How long it was runnable but did not run.
+    pub waited: u64,
+}
+
+impl ThreadTimes {
+    /// Those of the calling thread; `None` where the kernel does not say.
+    pub fn now() -> Option<Self> {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        let mut fields = text.split_whitespace().map(str::parse);
+        Some(Self { ran: fields.next()?.ok()?, waited: fields.next()?.ok()? })
+    }
 }
 
 /// How long the control group of this process, or one above it, was throttled, in nanoseconds.

@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::clock::{Start, nanos, now_ns};
-use super::config::{Config, ConfigError, Io};
+use super::config::{Config, ConfigError};
 use super::host;
 use super::mix::Mix;
 use super::progress::{Observer, Shard, Snapshot, Started};
@@ -17,7 +17,7 @@ use super::series::Series;
 use super::slo::Measured;
 use super::summary::{self, Connections, Parts, Setup, Summary};
 use super::tally::Tally;
-use super::transport::{self, Dialer};
+use super::transport::Dialer;
 use super::verdict::{self, SelfWatch};
 use super::worker::{self, Event, Orders, Report};
 
@@ -101,6 +101,7 @@ impl Crew {
                 grace_ns: nanos(config.grace().0),
                 timeout: config.timeout.0,
                 pacing: config.pacing,
+                io: config.io,
                 control: config.control.clone(),
                 shard: shard.clone(),
                 events: sender.clone(),
@@ -134,7 +135,7 @@ impl Crew {
         // The user may end the schedule at any time.
         let duration = || schedule.duration_ns().min(config.control.stop_at().saturating_sub(start));
         let series = follow(&self.events, &self.shards, observer, start, &duration);
-        let (tally, mut watch, connections) = collect(self.threads)?;
+        let Report { tally, mut watch, connections, io } = collect(self.threads)?;
         observer.finished();
         watch.cpu_ns = host::cpu_ns().saturating_sub(cpu);
         watch.throttled_ns = host::throttled_ns().zip(throttled).map_or(0, |(now, then)| now.saturating_sub(then));
@@ -143,7 +144,7 @@ impl Crew {
             u64::MAX => tally.last_finished,
             ended => ended,
         };
-        let setup = setup(config, threads, Start::at(start));
+        let setup = setup(config, threads, io, Start::at(start));
         Ok(conclude(config, setup, duration_ns, tally, series, watch, connections))
     }
 
@@ -201,24 +202,21 @@ fn snapshot(shards: &[Arc<Shard>], elapsed_ns: u64, duration_ns: u64) -> Snapsho
     snapshot
 }
 
-fn collect(threads: Vec<JoinHandle<io::Result<Option<Report>>>>) -> Result<(Tally, SelfWatch, Connections), Error> {
-    let mut tally = Tally::default();
-    let mut watch = SelfWatch::default();
-    let mut connections = Connections::default();
+/// What all threads together leave behind.
+fn collect(threads: Vec<JoinHandle<io::Result<Option<Report>>>>) -> Result<Report, Error> {
+    let mut all: Option<Report> = None;
     for thread in threads {
         let report = thread.join().map_err(|_| Error::Broken)??.ok_or(Error::Broken)?;
-        tally.merge(&report.tally);
-        watch.merge(&report.watch);
-        connections.merge(&report.connections);
+        match &mut all {
+            None => all = Some(report),
+            Some(all) => {
+                all.tally.merge(&report.tally);
+                all.watch.merge(&report.watch);
+                all.connections.merge(&report.connections);
+            }
+        }
     }
-    Ok((tally, watch, connections))
-}
-
-/// The name of what drives the sockets.
-fn io_of(io: Io) -> &'static str {
-    match io {
-        Io::Auto | Io::Epoll => transport::IO,
-    }
+    all.ok_or(Error::Broken)
 }
 
 /// What is connected to.
@@ -226,21 +224,31 @@ fn address(config: &Config) -> String {
     config.unix_socket.as_ref().map_or_else(|| config.target.address(), |path| path.display().to_string())
 }
 
-/// Arrivals a second; `None` in a closed loop.
+/// Arrivals a second, of stages their mean; `None` in a closed loop.
 fn rate(config: &Config) -> Option<f64> {
-    (!config.closed_loop).then(|| config.rate.per_second())
+    match config.schedule_without_draws() {
+        _ if config.closed_loop => None,
+        stages if !config.stages.is_empty() => Some(stages.count() as f64 * 1e9 / stages.duration_ns().max(1) as f64),
+        _ => Some(config.rate.per_second()),
+    }
 }
 
-fn setup(config: &Config, threads: u64, start: Start) -> Setup {
+/// How arrivals are laid out.
+fn arrivals(config: &Config) -> String {
+    if config.closed_loop { "closed_loop".to_owned() } else { config.arrivals.to_string() }
+}
+
+fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
     Setup {
         target: config.target.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rate: rate(config),
-        arrivals: if config.closed_loop { "closed_loop" } else { "constant" }.to_owned(),
+        arrivals: arrivals(config),
+        stages: config.stages.clone(),
         pacing: config.pacing.to_string(),
         seed: config.seed,
         threads,
-        io: io_of(config.io).to_owned(),
+        io: io.to_owned(),
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
         start,

@@ -19,6 +19,9 @@ pub struct SelfWatch {
     /// Longest time that one of its threads was runnable but not running, summed over the run, in nanoseconds;
     /// 0 where the kernel does not say.
     pub run_queue_wait_ns: u64,
+    /// How long the seconds were, together, in which its busiest thread was never idle, in nanoseconds.
+    #[serde(default)]
+    pub never_idle_ns: u64,
     /// How long its control group was throttled, in nanoseconds.
     pub throttled_ns: u64,
     /// Longest time by which one of its loops woke later than it had asked for, in nanoseconds.
@@ -39,6 +42,7 @@ impl SelfWatch {
     /// Adds what another thread observed.
     pub fn merge(&mut self, other: &Self) {
         self.run_queue_wait_ns = self.run_queue_wait_ns.max(other.run_queue_wait_ns);
+        self.never_idle_ns = self.never_idle_ns.max(other.never_idle_ns);
         self.throttled_ns = self.throttled_ns.max(other.throttled_ns);
         self.longest_gap_ns = self.longest_gap_ns.max(other.longest_gap_ns);
         self.unsent_while_free += other.unsent_while_free;
@@ -82,6 +86,16 @@ pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64) -
             notes.push(format!("{what} {}", millis(ns)));
         }
     }
+    if watch.never_idle_ns > allowed {
+        let busy = format!("a thread of its was never idle for {} s", watch.never_idle_ns / 1_000_000_000);
+        if waiting_moves(tally) {
+            reasons.push(format!(
+                "{busy}, and requests waited for connections it had not read yet: raise --threads, lower --rps, or use another machine"
+            ));
+        } else {
+            notes.push(busy);
+        }
+    }
     if watch.longest_gap_ns > GAP_NS {
         let gap = millis(watch.longest_gap_ns);
         reasons.push(format!("its loop stood still for {gap}: something paused it, run it on an idle machine"));
@@ -119,6 +133,18 @@ pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64) -
 fn waits_are_long(tally: &Tally) -> bool {
     let sent = tally.counts.sent;
     tally.distributions.own_lag.ranked(Percentile::P99, sent).is_none_or(|lag| lag > MOVED_NS)
+}
+
+/// Whether pool wait is a part of the response times that matters.
+///
+/// A slow target makes requests wait for connections while the generator idles. A generator that never idles leaves
+/// answers unread, its connections seem taken, and what it lacks shows as pool wait, too: then nobody can tell the two
+/// apart. In a closed loop nothing waits for a connection.
+fn waiting_moves(tally: &Tally) -> bool {
+    let (wait, response) = (&tally.distributions.pool_wait, &tally.distributions.response);
+    let wait = wait.ranked(Percentile::P99, tally.counts.sent).unwrap_or(u64::MAX);
+    let response = response.ranked(Percentile::P99, response.count()).unwrap_or(0);
+    wait > MOVED_NS && wait > response / 10
 }
 
 /// The percentiles that own lag moved by more than 10% and 1 ms.
@@ -235,5 +261,40 @@ mod tests {
         }
         let note = judge(&SelfWatch { longest_gap_ns: 50_000_000, ..Default::default() }, &tally, &[], T);
         assert!(note.trusted && note.notes.len() == 1);
+    }
+
+    /// Requests that all waited so long for a connection.
+    fn waiting(ns: u64) -> Tally {
+        let mut tally = Tally::new(&["x".to_owned()], T);
+        for n in 0..1000 {
+            let scheduled = n * 10_000_000;
+            let started = scheduled + ns;
+            let sample = Sample {
+                n,
+                kind: 0,
+                scheduled,
+                ready: started,
+                started,
+                first_byte: 0,
+                finished: started + 5_000_000,
+                outcome: Outcome::Ok,
+                status: Some(200),
+                retries: 0,
+                wire: (1, 1),
+                bytes: (0, 0),
+            };
+            tally.record(&sample, T);
+        }
+        tally
+    }
+
+    #[test]
+    fn a_thread_that_never_idles_is_to_blame_for_what_waits() {
+        let busy = SelfWatch { never_idle_ns: 3_000_000_000, ..Default::default() };
+        let idling = SelfWatch::default();
+        assert!(trusted(idling, &waiting(50_000_000), &[]), "the target's fault");
+        assert!(!trusted(busy, &waiting(50_000_000), &[]));
+        assert!(trusted(busy, &waiting(500_000), &[]), "nothing to speak of");
+        assert_eq!(judge(&busy, &waiting(0), &[], T).notes.len(), 1);
     }
 }

@@ -9,10 +9,10 @@ use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
 use super::clock::{nanos, now_ns};
-use super::config::Pacing;
+use super::config::{Io, Pacing};
 use super::control::Control;
+use super::effort::Effort;
 use super::flight::{End, Flight};
-use super::host;
 use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
@@ -22,7 +22,7 @@ use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
 use super::summary::Connections;
 use super::tally::Tally;
-use super::transport::{Completion, Dialer, Driver, Exchange, Wait};
+use super::transport::{Completion, Dialer, Exchange, Transport, Wait};
 use super::verdict::SelfWatch;
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
@@ -56,6 +56,8 @@ pub struct Orders {
     pub timeout: Duration,
     /// When it wakes for what is due.
     pub pacing: Pacing,
+    /// What drives its sockets.
+    pub io: Io,
     /// The stop signal.
     pub control: Control,
     /// Where it publishes its counts, if anybody looks.
@@ -87,13 +89,15 @@ pub struct Report {
     pub watch: SelfWatch,
     /// Its connections.
     pub connections: Connections,
+    /// What drove its sockets.
+    pub io: &'static str,
 }
 
 /// A worker while it works.
 struct Worker {
     orders: Orders,
     start: u64,
-    driver: Driver,
+    transport: Transport,
     slots: Vec<Slot>,
     pool: Pool,
     recorder: Recorder,
@@ -122,7 +126,7 @@ struct Slot {
 pub fn work(orders: Orders) -> io::Result<Option<Report>> {
     let mut worker = Worker {
         start: 0,
-        driver: Driver::new(orders.dialer.clone())?,
+        transport: Transport::new(orders.io, orders.dialer.clone())?,
         slots: Vec::new(),
         pool: Pool::new(orders.limit),
         recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.events.clone()),
@@ -136,10 +140,13 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
     let at_start = worker.opened;
     let Ok(start) = worker.orders.start.recv() else { return Ok(None) };
     worker.start = start;
-    let waited = host::run_queue_wait_ns();
-    worker.pace()?;
-    let waited_since = |before: u64| host::run_queue_wait_ns().map(|now| now.saturating_sub(before));
-    worker.watch.run_queue_wait_ns = waited.and_then(waited_since).unwrap_or(0);
+    let mut effort = Effort::begin(now_ns());
+    worker.pace(&mut effort)?;
+    worker.watch.run_queue_wait_ns = effort.waited_ns();
+    // A thread that spins by order is never idle.
+    if worker.orders.pacing != Pacing::Spin {
+        worker.watch.never_idle_ns = effort.never_idle_ns();
+    }
     Ok(Some(worker.close(at_start)))
 }
 
@@ -155,11 +162,11 @@ impl Worker {
                 left -= 1;
                 let Some(slot) = self.pool.take() else { break };
                 opening.push(slot);
-                self.driver.open(slot);
+                self.transport.open(slot);
                 deadline = now_ns().saturating_add(nanos(self.orders.timeout));
             }
-            self.driver.wait(Wait::Until(deadline))?;
-            while let Some(completion) = self.driver.next() {
+            self.transport.wait(Wait::Until(deadline))?;
+            while let Some(completion) = self.transport.next() {
                 let slot = completion.slot();
                 opening.retain(|o| *o != slot);
                 match completion {
@@ -167,11 +174,11 @@ impl Worker {
                     Completion::Failed { fault, .. } => faults.push(fault),
                     Completion::Answered { .. } => {}
                 }
-                self.pool.give_back(slot, self.driver.is_open(slot));
+                self.pool.give_back(slot, self.transport.is_open(slot));
             }
             if now_ns() >= deadline {
                 for slot in opening.drain(..) {
-                    let (phase, _) = self.driver.abort(slot);
+                    let (phase, _) = self.transport.abort(slot);
                     let detail = format!("no connection within {:?}", self.orders.timeout);
                     faults.push(Fault::new(phase, Cause::Timeout, Side::Server, detail));
                     self.pool.give_back(slot, false);
@@ -216,11 +223,11 @@ impl Worker {
     }
 
     /// Deals with what has come, begins what is due, sleeps until the next arrival, and so on to the end.
-    fn pace(&mut self) -> io::Result<()> {
+    fn pace(&mut self, effort: &mut Effort) -> io::Result<()> {
         while now_ns() < self.start {
             // A connection that was closed in the meantime shows here.
-            while self.driver.next().is_some() {}
-            self.driver.wait(Wait::Until(self.start))?;
+            while self.transport.next().is_some() {}
+            self.transport.wait(Wait::Until(self.start))?;
         }
         let mut published = 0;
         let mut asked = u64::MAX;
@@ -239,10 +246,11 @@ impl Worker {
             if now.saturating_sub(published) >= PUBLISH_NS {
                 published = now;
                 self.publish();
+                effort.look(self.start.saturating_add(now));
             }
             let is_spinning = self.orders.pacing == Pacing::Spin;
             let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
-            asked = self.driver.wait(wait)?;
+            asked = self.transport.wait(wait)?;
         }
     }
 
@@ -259,7 +267,7 @@ impl Worker {
 
     fn deal_with_completions(&mut self) {
         for _ in 0..ANSWERS {
-            let Some(completion) = self.driver.next() else { return };
+            let Some(completion) = self.transport.next() else { return };
             self.complete(completion);
         }
     }
@@ -287,17 +295,17 @@ impl Worker {
         if self.orders.arrivals.is_closed_loop() {
             arrival.at_ns = ready;
         }
-        if self.driver.is_open(slot) {
+        if self.transport.is_open(slot) {
             let n = arrival.n;
             let (kind, request) = self.orders.mix.wire(n, &mut self.room);
             let begun = now_ns();
-            self.driver.send(slot, &request);
+            self.transport.send(slot, &request);
             let mut flight = Flight::new(arrival, ready, begun);
             flight.is_of(kind);
             place.flight = Some(flight);
         } else {
-            place.flight = Some(Flight::new(arrival, ready, now_ns()));
-            self.driver.open(slot);
+            place.flight = Some(Flight::dialing(arrival, ready, now_ns()));
+            self.transport.open(slot);
         }
         self.set_deadline(slot);
     }
@@ -307,7 +315,7 @@ impl Worker {
         let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
         let (kind, request) = self.orders.mix.wire(flight.n(), &mut self.room);
         flight.is_of(kind);
-        self.driver.send(slot, &request);
+        self.transport.send(slot, &request);
     }
 
     fn complete(&mut self, completion: Completion) {
@@ -327,7 +335,7 @@ impl Worker {
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
                 if is_reused && self.goes_again(slot, &fault, &exchange) {
-                    self.driver.open(slot);
+                    self.transport.open(slot);
                 } else {
                     let outcome = Outcome::NetworkError(fault);
                     self.finish(slot, End { outcome, status, finished: now_ns(), exchange });
@@ -356,7 +364,7 @@ impl Worker {
         self.slots[slot].free_since = sample.finished;
         match self.take_due(sample.finished) {
             Some(next) => self.begin(slot, next),
-            None => self.pool.give_back(slot, self.driver.is_open(slot)),
+            None => self.pool.give_back(slot, self.transport.is_open(slot)),
         }
     }
 
@@ -392,7 +400,7 @@ impl Worker {
     }
 
     fn time_out(&mut self, slot: usize) {
-        let (phase, exchange) = self.driver.abort(slot);
+        let (phase, exchange) = self.transport.abort(slot);
         let detail = format!("no complete answer within {:?}", self.orders.timeout);
         let outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
         self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange });
@@ -428,7 +436,7 @@ impl Worker {
         let is_aborted = self.orders.control.is_aborted();
         for slot in 0..self.slots.len() {
             let Some(flight) = self.slots[slot].flight.take() else { continue };
-            let (_, exchange) = self.driver.abort(slot);
+            let (_, exchange) = self.transport.abort(slot);
             let outcome = Outcome::Unfinished;
             let unfinished = End { outcome, status: None, finished: now_ns(), exchange };
             let sample = flight.sample(self.start, &self.orders.mix, unfinished);
@@ -446,13 +454,13 @@ impl Worker {
         if self.pool.has_free() && !is_aborted {
             self.watch.unsent_while_free += left;
         }
-        self.recorder.warned(self.driver.warnings());
+        self.recorder.warned(self.transport.warnings());
         let connections = Connections {
             limit: self.orders.limit as u64,
             at_start,
             peak: self.pool.peak() as u64,
             opened: self.opened,
         };
-        Report { tally: self.recorder.finish(), watch: self.watch, connections }
+        Report { tally: self.recorder.finish(), watch: self.watch, connections, io: self.transport.name() }
     }
 }

@@ -1,5 +1,6 @@
 //! Numbers as people read them.
 
+use crate::bench::statistics::Interval;
 use crate::bench::{Quantile, SloResult};
 
 /// A duration in nanoseconds with three significant digits: `123 µs`, `1.23 ms`, `12.3 s`.
@@ -77,6 +78,20 @@ pub fn quantile(quantile: Quantile) -> String {
     }
 }
 
+/// An interval of durations: `1.23–1.45 ms`, `980 µs–1.02 ms`.
+pub fn interval(interval: Interval) -> String {
+    let (low, high) = (duration(interval.low), duration(interval.high));
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, unit)), Some((_, other))) if unit == other => format!("{number}–{high}"),
+        _ => format!("{low}–{high}"),
+    }
+}
+
+/// An interval, or `otherwise` where it is refused.
+pub fn interval_or(found: Option<Interval>, otherwise: &str) -> String {
+    found.map_or_else(|| otherwise.to_owned(), interval)
+}
+
 /// What was measured for an objective, in its own unit.
 pub fn slo_value(slo: &SloResult) -> String {
     match slo.value.as_ref().and_then(serde_json::Number::as_f64) {
@@ -107,6 +122,9 @@ mod tests {
         ] {
             assert_eq!(duration(ns), text);
         }
+        let between = |low, high| interval(Interval { low, high });
+        assert_eq!(between(1_234_000, 1_345_000), "1.23–1.34 ms");
+        assert_eq!(between(980_000, 1_020_000), "980 µs–1.02 ms");
         assert_eq!((count(0), count(999), count(12_345_678)), ("0".into(), "999".into(), "12,345,678".into()));
         assert_eq!((rate(9_999.4), rate(49.84), rate(0.5)), ("9,999/s".into(), "49.8/s".into(), "0.500/s".into()));
         assert_eq!((percent(0.0), percent(1e-9), percent(0.001)), ("0%".into(), "<0.001%".into(), "0.100%".into()));

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::figures::{count, duration_or, percent, quantile, rate, slo_value};
+use super::figures::{count, duration_or, interval_or, percent, quantile, rate, slo_value};
+use crate::bench::statistics::LEVEL;
 use crate::bench::{Distribution, Percentile, Summary};
 
 /// Writes `summary` as Markdown.
@@ -21,13 +22,21 @@ pub fn markdown(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     let cells = [count(counts.scheduled), count(counts.ok), count(failed), count(counts.unsent)].join(" | ");
     writeln!(out, "| {cells} | {offered} | {} | {verdict} |\n", rate(summary.achieved_rate))?;
 
-    writeln!(out, "| latency | response | service |\n| --- | ---: | ---: |")?;
+    writeln!(out, "| latency | response | {}% interval | service |\n| --- | ---: | ---: | ---: |", LEVEL * 100.0)?;
     let shown = |d: &Distribution, p| quantile(d.percentile(p, counts.scheduled));
     let (response, service) = (&summary.histograms.response, &summary.histograms.service);
     for p in Percentile::PRINTED {
-        writeln!(out, "| {p} | {} | {} |", shown(response, p), shown(service, p))?;
+        let interval = interval_or(summary.intervals.percentile(p), "-");
+        writeln!(out, "| {p} | {} | {interval} | {} |", shown(response, p), shown(service, p))?;
     }
-    writeln!(out, "| max | {} | {} |", duration_or(response.max(), "-"), duration_or(service.max(), "-"))?;
+    writeln!(out, "| max | {} | | {} |", duration_or(response.max(), "-"), duration_or(service.max(), "-"))?;
+    let interval = interval_or(summary.intervals.response_time_ns.mean, "-");
+    writeln!(
+        out,
+        "| mean | {} | {interval} | {} |",
+        duration_or(response.mean(), "-"),
+        duration_or(service.mean(), "-")
+    )?;
 
     if summary.requests.len() > 1 {
         writeln!(out, "\n| request | scheduled | failed | p50 | p99 |\n| --- | ---: | ---: | ---: | ---: |")?;

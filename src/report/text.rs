@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::chart;
-use super::figures::{count, duration, duration_or, percent, quantile, rate, slo_value};
-use crate::bench::{Distribution, Percentile, Summary};
+use super::figures::{count, duration, duration_or, interval_or, percent, quantile, rate, slo_value};
+use crate::bench::statistics::{Interval, LEVEL};
+use crate::bench::{Distribution, Percentile, Process, Summary};
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -75,12 +76,19 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     line(out, "Target", &shorten(&setup.target, width - 12))?;
     let interrupted = setup.interrupted.then(|| (WARN, "interrupted".to_owned()));
     let load = match setup.rate {
+        Some(mean) if !setup.stages.is_empty() => {
+            let mean = trim(mean);
+            format!("{mean} rps on average for {} s in {}", trim(seconds), plural(setup.stages.len() as u64, "stage"))
+        }
         Some(rate) => format!("{rate} rps for {} s", trim(seconds)),
         None => format!("as fast as it goes for {} s", trim(seconds)),
     };
     let mut load = plain([load]);
     if setup.rate.is_none() {
         load.push((WARN, "closed loop: omits waiting".to_owned()));
+    }
+    if setup.arrivals == Process::Poisson.to_string() {
+        load.extend(plain(["Poisson arrivals".to_owned()]));
     }
     load.extend(interrupted);
     load.extend(plain([
@@ -135,10 +143,20 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
     // In a closed loop nothing waits, so that the first says it all.
     let shown = if summary.setup.rate.is_some() { &all[..] } else { &all[..1] };
     let columns: Vec<_> = shown.iter().map(|(_, distribution)| *distribution).collect();
+    let intervals = &summary.intervals;
+    // Wide enough for 999 µs–1.00 ms; where there is no room, JSON has them.
+    let has_room = 11 + 12 * shown.len() + 16 <= width;
+    let interval = |out: &mut dyn Write, found: Option<Interval>| match has_room {
+        true => write!(out, " {FAINT}{:>15}{FAINT:#}", interval_or(found, "-")),
+        false => Ok(()),
+    };
     writeln!(out)?;
     write!(out, "{TITLE}{:<11}", "Latency")?;
-    for (name, _) in shown {
+    for (column, (name, _)) in shown.iter().enumerate() {
         write!(out, " {name:>11}")?;
+        if column == 0 && has_room {
+            write!(out, " {:>15}", format!("{}% interval", LEVEL * 100.0))?;
+        }
     }
     writeln!(out, "{TITLE:#}")?;
     for p in Percentile::PRINTED {
@@ -146,17 +164,39 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
         for (column, distribution) in columns.iter().enumerate() {
             let population = if column == 3 { summary.counts.sent } else { scheduled };
             let cell = quantile(distribution.percentile(p, population));
-            if column < 2 { write!(out, " {cell:>11}")? } else { write!(out, " {FAINT}{cell:>11}{FAINT:#}")? }
+            if column < 2 {
+                write!(out, " {cell:>11}")?
+            } else {
+                write!(out, " {FAINT}{cell:>11}{FAINT:#}")?
+            }
+            if column == 0 {
+                interval(out, intervals.percentile(p))?;
+            }
         }
         writeln!(out)?;
     }
-    for (name, of) in [("max", Distribution::max as fn(&Distribution) -> Option<u64>), ("mean", Distribution::mean)] {
+    for (name, of, found) in [
+        ("max", Distribution::max as fn(&Distribution) -> Option<u64>, None),
+        ("mean", Distribution::mean, intervals.response_time_ns.mean),
+    ] {
         write!(out, "{name:>11}")?;
         for (column, distribution) in columns.iter().enumerate() {
             let cell = duration_or(of(distribution), "-");
-            if column < 2 { write!(out, " {cell:>11}")? } else { write!(out, " {FAINT}{cell:>11}{FAINT:#}")? }
+            if column < 2 {
+                write!(out, " {cell:>11}")?
+            } else {
+                write!(out, " {FAINT}{cell:>11}{FAINT:#}")?
+            }
+            match (column, name) {
+                (0, "max") if has_room => write!(out, " {:>15}", "")?,
+                (0, _) => interval(out, found)?,
+                _ => {}
+            }
         }
         writeln!(out)?;
+    }
+    for piece in refused(summary).iter().flat_map(|note| wrap(note, width - 12)) {
+        writeln!(out, "{:11} {FAINT}{piece}{FAINT:#}", "")?;
     }
     let lost = scheduled - summary.counts.ok;
     if lost > 0 {
@@ -169,6 +209,23 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
         }
     }
     Ok(())
+}
+
+/// Why figures that have a value have no interval: one line for each reason.
+fn refused(summary: &Summary) -> Vec<String> {
+    let response = &summary.histograms.response;
+    let has_value = |name: &str| match name.parse() {
+        Ok(p) => response.percentile(p, summary.counts.scheduled).value().is_some(),
+        Err(()) => response.count() > 0,
+    };
+    let mut names: Vec<(&str, Vec<&str>)> = Vec::new();
+    for (name, why) in summary.intervals.refused.iter().filter(|(name, _)| has_value(name)) {
+        match names.iter_mut().find(|(other, _)| other == why) {
+            Some((_, same)) => same.push(name),
+            None => names.push((why, vec![name])),
+        }
+    }
+    names.into_iter().map(|(why, names)| format!("no interval of {}: {why}", names.join(", "))).collect()
 }
 
 fn histogram(distribution: &Distribution, out: &mut impl Write, width: usize) -> io::Result<()> {

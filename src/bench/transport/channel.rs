@@ -1,6 +1,9 @@
 //! One byte stream to the target that never blocks: TCP or a unix socket, plain or through TLS.
 
 use std::io::{self, Read, Write};
+#[cfg(target_os = "linux")]
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use mio::event::Source;
@@ -53,6 +56,19 @@ impl Socket {
         }
     }
 
+    /// Ends both directions at once, though the system may hold the socket longer.
+    ///
+    /// # Errors
+    ///
+    /// It is not connected.
+    #[cfg(target_os = "linux")]
+    pub fn shutdown(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Unix(stream) => stream.shutdown(Shutdown::Both),
+        }
+    }
+
     /// Asks for every change of what can be read or written, until the socket is closed.
     ///
     /// # Errors
@@ -63,6 +79,15 @@ impl Socket {
         match self {
             Self::Tcp(stream) => stream.register(registry, token, both),
             Self::Unix(stream) => stream.register(registry, token, both),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }
@@ -140,20 +165,25 @@ impl Channel {
     }
 }
 
-/// A TLS session and the socket that carries it.
-pub struct Tls {
-    socket: Socket,
+/// A TLS session and the byte stream that carries it.
+pub struct Tls<S = Socket> {
+    carrier: S,
     session: ClientConnection,
 }
 
-impl Tls {
-    /// A session over `socket`, its handshake not begun.
+impl<S: Read + Write> Tls<S> {
+    /// A session over `carrier`, its handshake not begun.
     ///
     /// # Errors
     ///
     /// The settings do not fit together.
-    pub fn new(socket: Socket, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
-        Ok(Self { socket, session: ClientConnection::new(config, name)? })
+    pub fn new(carrier: S, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, rustls::Error> {
+        Ok(Self { carrier, session: ClientConnection::new(config, name)? })
+    }
+
+    /// The byte stream that carries it.
+    pub fn carrier_mut(&mut self) -> &mut S {
+        &mut self.carrier
     }
 
     /// Takes the handshake as far as it goes; says whether it is done.
@@ -167,7 +197,7 @@ impl Tls {
             if !self.session.is_handshaking() {
                 return Ok(is_out);
             }
-            match self.session.read_tls(&mut self.socket) {
+            match self.session.read_tls(&mut self.carrier) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(_) => self.process()?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
@@ -186,7 +216,12 @@ impl Tls {
         processed.map(drop).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
     }
 
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Reads what has come, as a socket.
+    ///
+    /// # Errors
+    ///
+    /// As a socket, or what came is no TLS.
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.session.reader().read(buffer) {
                 // A peer that closes without saying so in TLS has closed all the same.
@@ -194,7 +229,7 @@ impl Tls {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
             }
-            if self.session.read_tls(&mut self.socket)? == 0 {
+            if self.session.read_tls(&mut self.carrier)? == 0 {
                 return Ok(0);
             }
             self.process()?;
@@ -202,7 +237,12 @@ impl Tls {
         }
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+    /// Writes what fits, as a socket.
+    ///
+    /// # Errors
+    ///
+    /// As a socket.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !self.flush()? {
             return Err(io::ErrorKind::WouldBlock.into());
         }
@@ -213,7 +253,7 @@ impl Tls {
 
     fn flush(&mut self) -> io::Result<bool> {
         while self.session.wants_write() {
-            match self.session.write_tls(&mut self.socket) {
+            match self.session.write_tls(&mut self.carrier) {
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -65,12 +65,25 @@ impl Dialer {
     ///
     /// TLS refuses its settings.
     pub fn over(&self, socket: Socket) -> Result<Channel, Fault> {
-        let Some((config, name)) = &self.tls else { return Ok(Channel::Plain(socket)) };
-        match Tls::new(socket, Arc::clone(config), name.clone()) {
-            Ok(tls) => Ok(Channel::Tls(Box::new(tls))),
-            Err(error) => Err(Fault::new(Phase::Tls, Cause::Other, Side::Client, error.to_string())),
+        match &self.tls {
+            None => Ok(Channel::Plain(socket)),
+            Some(tls) => Ok(Channel::Tls(Box::new(session(tls, socket)?))),
         }
     }
+
+    /// A TLS session over `carrier`, where the target speaks TLS.
+    #[cfg(target_os = "linux")]
+    pub fn tls<S: io::Read + io::Write>(&self, carrier: S) -> Option<Result<Tls<S>, Fault>> {
+        Some(session(self.tls.as_ref()?, carrier))
+    }
+}
+
+fn session<S: io::Read + io::Write>(
+    (config, name): &(Arc<ClientConfig>, ServerName<'static>),
+    carrier: S,
+) -> Result<Tls<S>, Fault> {
+    Tls::new(carrier, Arc::clone(config), name.clone())
+        .map_err(|error| Fault::new(Phase::Tls, Cause::Other, Side::Client, error.to_string()))
 }
 
 fn look_up(target: &Target) -> Result<Vec<Endpoint>, Fault> {

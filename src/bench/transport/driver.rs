@@ -373,21 +373,22 @@ impl Driver {
                 let tls_ns = now_ns().saturating_sub(begun);
                 Some(self.opened(slot, Channel::Tls(tls), connect_ns, Some(tls_ns)))
             }
-            Err(error) => {
-                let is_tls = error.get_ref().is_some_and(|e| e.is::<rustls::Error>());
-                let fault = if is_tls {
-                    Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())
-                } else {
-                    Fault::io(Phase::Tls, &error)
-                };
-                Some(self.failed(slot, fault))
-            }
+            Err(error) => Some(self.failed(slot, handshake_fault(&error))),
         }
     }
 
     fn opened(&mut self, slot: usize, channel: Channel, connect_ns: u64, tls_ns: Option<u64>) -> Completion {
         self.places[slot].stage = Stage::Open(Connection { channel, session: Session::default() });
         Completion::Opened { slot, connect_ns, tls_ns }
+    }
+}
+
+/// What a TLS handshake that failed comes to.
+pub fn handshake_fault(error: &io::Error) -> Fault {
+    if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) {
+        Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())
+    } else {
+        Fault::io(Phase::Tls, error)
     }
 }
 

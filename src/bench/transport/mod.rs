@@ -1,9 +1,9 @@
 //! How bytes get to the target and back.
 //!
-//! A worker knows slots, requests and completions: it asks a [`Driver`] to open a connection or to send a request on a
-//! slot, and is told what came of it. A driver moves the bytes, in its own way (here: readiness, one event queue per
-//! thread); what the bytes mean is a [`session`]'s business, which does no I/O. Another way of moving bytes is another
-//! driver over the same sessions; another protocol is another session under the same driver.
+//! A worker knows slots, requests and completions: it asks a [`Transport`] to open a connection or to send a request on a
+//! slot, and is told what came of it. A transport is one of two drivers: `driver` waits until sockets are ready (epoll,
+//! kqueue), `uring` hands operations to the kernel (io_uring). Both move bytes; what the bytes mean is a [`session`]'s
+//! business, which does no I/O.
 
 mod alarm;
 mod channel;
@@ -12,7 +12,109 @@ mod driver;
 mod http1;
 mod session;
 mod tls;
+#[cfg(target_os = "linux")]
+mod uring;
+
+use std::io;
 
 pub use dial::Dialer;
-pub use driver::{Completion, Driver, IO, Wait};
+pub use driver::{Completion, Driver, Wait};
 pub use session::{Exchange, Request};
+
+use super::config::Io;
+use super::sample::Phase;
+
+/// The connections of one thread, by slot, whatever moves their bytes.
+pub enum Transport {
+    /// Sockets that are used when they are ready.
+    Ready(Box<Driver>),
+    /// Operations that the kernel does.
+    #[cfg(target_os = "linux")]
+    Uring(Box<uring::Driver>),
+}
+
+/// Calls the same method of whichever driver it is.
+macro_rules! either {
+    ($transport:expr, $driver:ident => $call:expr) => {
+        match $transport {
+            Transport::Ready($driver) => $call,
+            #[cfg(target_os = "linux")]
+            Transport::Uring($driver) => $call,
+        }
+    };
+}
+
+impl Transport {
+    /// A transport without connections, driven as `io` says; with [`Io::Auto`] by io_uring where the kernel allows it.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left for what it waits on, or does not allow what was asked for.
+    pub fn new(io: Io, dialer: Dialer) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        match io {
+            Io::Auto => {
+                if let Ok(driver) = uring::Driver::new(dialer.clone()) {
+                    return Ok(Self::Uring(Box::new(driver)));
+                }
+            }
+            Io::Uring => {
+                let refused = |error: io::Error| io::Error::new(error.kind(), format!("io_uring: {error}"));
+                return Ok(Self::Uring(Box::new(uring::Driver::new(dialer).map_err(refused)?)));
+            }
+            Io::Epoll => {}
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = io;
+        Ok(Self::Ready(Box::new(Driver::new(dialer)?)))
+    }
+
+    /// Its name in results.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => driver::IO,
+            #[cfg(target_os = "linux")]
+            Self::Uring(_) => uring::IO,
+        }
+    }
+
+    /// Waits until something happens; says when the wait was to end. Does not wait while there is something to deal
+    /// with: [`Self::next`] gives it.
+    ///
+    /// # Errors
+    ///
+    /// What it waits on fails.
+    pub fn wait(&mut self, wait: Wait) -> io::Result<u64> {
+        either!(self, driver => driver.wait(wait))
+    }
+
+    /// The next thing that has happened.
+    pub fn next(&mut self) -> Option<Completion> {
+        either!(self, driver => driver.next())
+    }
+
+    /// Whether a request can be sent on the connection of a slot.
+    pub fn is_open(&self, slot: usize) -> bool {
+        either!(self, driver => driver.is_open(slot))
+    }
+
+    /// Begins a connection.
+    pub fn open(&mut self, slot: usize) {
+        either!(self, driver => driver.open(slot));
+    }
+
+    /// Sends a request on the open connection of a slot.
+    pub fn send(&mut self, slot: usize, request: &Request<'_>) {
+        either!(self, driver => driver.send(slot, request));
+    }
+
+    /// Closes the connection of a slot whatever it is doing; gives how far it was, and what was seen.
+    pub fn abort(&mut self, slot: usize) -> (Phase, Exchange) {
+        either!(self, driver => driver.abort(slot))
+    }
+
+    /// How often the target sent what nothing asked for.
+    pub fn warnings(&self) -> u64 {
+        either!(self, driver => driver.warnings())
+    }
+}

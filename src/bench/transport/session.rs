@@ -22,6 +22,8 @@ pub struct Request<'a> {
 /// What was seen of one attempt of a request. Instants are CLOCK_MONOTONIC, 0 where not reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Exchange {
+    /// When its bytes were handed over, where that is later than their being given to the connection.
+    pub started: u64,
     /// The first byte of the answer.
     pub first_read: u64,
     /// The last byte so far.
@@ -71,6 +73,11 @@ impl Session {
         self.requests += 1;
         self.is_busy = true;
         self.is_spent |= request.closes;
+    }
+
+    /// Takes note of when the bytes of the exchange were handed over.
+    pub fn started(&mut self, now: u64) {
+        self.exchange.started = now;
     }
 
     /// Counts bytes that were written.

@@ -27,7 +27,7 @@ const MOST_PROBES: usize = 80;
 #[derive(Debug, clap::Args)]
 pub struct FindMax {
     /// Find the highest rate that holds every objective: double --rps until one is missed, then narrow it down
-    #[arg(long, conflicts_with_all = ["number", "duration"], help_heading = "Highest rate")]
+    #[arg(long, conflicts_with_all = ["number", "duration", "stages"], help_heading = "Highest rate")]
     find_max: bool,
     /// How long each rate is tried
     #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Highest rate")]

@@ -1,6 +1,7 @@
 //! `scalectl bench`.
 
 mod find_max;
+mod schedule;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -9,6 +10,7 @@ use std::thread;
 use anyhow::Result;
 
 use self::find_max::FindMax;
+use self::schedule::ScheduleArgs;
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
@@ -49,10 +51,12 @@ pub struct Args {
     /// How many requests are scheduled, instead of a duration
     #[arg(short = 'n', long = "requests", id = "number", value_name = "N", help_heading = "Load")]
     requests: Option<u64>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
-    /// How sockets are driven: auto or epoll
+    /// How sockets are driven: auto, epoll or uring
     #[arg(long, value_name = "IO", env = "SCALECTL_IO", default_value = "auto", help_heading = "Load")]
     io: Io,
     /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
@@ -158,11 +162,8 @@ impl Args {
         }
         config.pacing = self.pacing;
         config.io = self.io;
-        config.length = match (self.requests, self.duration) {
-            (Some(count), _) => Length::Requests(count),
-            (None, Some(span)) => Length::Duration(span),
-            (None, None) => config.length,
-        };
+        let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
+        self.schedule.apply(&mut config, self.rps.is_some(), length)?;
         config.connections = self.connections;
         config.threads = self.threads;
         config.seed = self.seed.unwrap_or(config.seed);
@@ -289,6 +290,11 @@ fn failure(error: bench::Error) -> Failure {
             }
         }
         bench::Error::Interrupted => Failure::interrupted(error.to_string()),
+        bench::Error::Setup(reason) if reason.to_string().contains("io_uring") => {
+            Failure::failed("this system refuses io_uring")
+                .because(reason.to_string())
+                .hint("containers usually forbid it; leave the choice to the generator with --io auto")
+        }
         bench::Error::Setup(_) | bench::Error::Broken => Failure::failed(error.to_string()),
     }
 }

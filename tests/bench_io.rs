@@ -1,0 +1,63 @@
+//! What drives the sockets: io_uring where the kernel allows it, and never silently anything else.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/server.rs"]
+mod support;
+
+use std::process::{Command, Output};
+
+use io_uring::IoUring;
+use serde_json::Value;
+use support::{Fate, Server};
+
+/// Asks the kernel itself for what the generator needs.
+fn kernel_has_rings() -> bool {
+    IoUring::<io_uring::squeue::Entry, io_uring::cqueue::Entry>::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .build(8)
+        .is_ok()
+}
+
+/// `scalectl bench` with these flags, behind `wrapper`.
+fn bench(wrapper: &[&str], server: &Server, flags: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_scalectl");
+    let mut words = wrapper.to_vec();
+    let url = server.url();
+    words.extend([program, "bench", url.as_str(), "-n", "20", "--rps", "1000", "--json", "--quiet"]);
+    words.extend(flags);
+    Command::new(words[0]).args(&words[1..]).output().unwrap()
+}
+
+fn io_of(output: &Output) -> String {
+    let result: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no result: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(result["counts"]["ok"], 20, "{result}");
+    result["io"].as_str().unwrap().to_owned()
+}
+
+const WITHOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/without-uring");
+
+#[test]
+fn io_uring_is_used_where_the_kernel_allows_it() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let expected = if kernel_has_rings() { "io_uring" } else { "epoll" };
+    assert_eq!(io_of(&bench(&[], &server, &[])), expected);
+    assert_eq!(io_of(&bench(&[], &server, &["--io", "epoll"])), "epoll");
+    if kernel_has_rings() {
+        assert_eq!(io_of(&bench(&[], &server, &["--io", "uring"])), "io_uring");
+    }
+}
+
+#[test]
+fn where_the_kernel_refuses_io_uring_epoll_takes_over_unless_it_was_asked_for() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    assert_eq!(io_of(&bench(&[WITHOUT], &server, &[])), "epoll");
+    let refused = bench(&[WITHOUT], &server, &["--io", "uring"]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("io_uring") && said.contains("--io auto"), "{said}");
+    assert!(refused.stdout.is_empty());
+}
