@@ -301,6 +301,19 @@ fn resets_are_counted_exactly_and_what_is_not_idempotent_is_not_sent_again() {
 
 /// The server reads a request on a reused connection and closes it without a word: the client cannot tell that from
 /// the idle-close race, and sends a GET once more. It knows no better than an interval what the server counted.
+/// More than are being opened at the same time; the least recently used one comes first, so each gets one request.
+#[test]
+fn all_connections_are_there_from_the_start() {
+    let _alone = alone();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let mut config = config(&server, 1000.0, Length::Requests(300));
+    config.connections = Some(300);
+    let summary = run(&config);
+    assert_eq!((summary.connections.at_start, summary.connections.opened), (300, 300));
+    assert_eq!((summary.counts.ok, server.connections()), (300, 300));
+    assert!(server.seen().iter().all(|seen| seen.earlier == 0));
+}
+
 #[test]
 fn a_connection_closed_under_a_get_costs_one_retry() {
     let _alone = alone();
