@@ -11,7 +11,7 @@ mod support;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use scalectl::bench::{self, Config, Counts, Length, Mix, RequestSpec, Summary};
+use scalectl::bench::{self, Config, Counts, Length, Mix, Process, RequestSpec, Summary};
 use scalectl::units::TimeSpan;
 use serde_json::json;
 use support::{Fate, Seen, Server, now_ns};
@@ -193,16 +193,29 @@ fn a_frozen_server_leaves_unfinished_and_unsent_requests_and_a_trusted_generator
 #[test]
 fn requests_arrive_as_scheduled_and_never_before() {
     let _alone = alone();
-    let server = Server::start(|_| Fate::Answer(200, 0));
-    let mut config = config(&server, 500.0, seconds(3));
-    config.threads = Some(3);
-    let summary = run(&config);
-    assert_wire(&summary, &server);
+    for (arrivals, stages) in [
+        (Process::Constant, &[][..]),
+        (Process::Constant, &["0..1000rps:2s", "0rps:0.25s", "500rps:1s"]),
+        (Process::Poisson, &["1000..0rps:2s", "500rps:1s"]),
+    ] {
+        let server = Server::start(|_| Fate::Answer(200, 0));
+        let mut config = config(&server, 500.0, seconds(3));
+        config.threads = Some(3);
+        config.arrivals = arrivals;
+        config.stages = stages.iter().map(|stage| stage.parse().unwrap()).collect();
+        let summary = run(&config);
+        assert_wire(&summary, &server);
+        assert_arrived_as_scheduled(&config, &server, &summary);
+    }
+}
+
+fn assert_arrived_as_scheduled(config: &Config, server: &Server, summary: &Summary) {
     let start = summary.setup.start.monotonic_ns;
     let scheduled: Vec<u64> = config.schedule().arrivals(0, 1).map(|a| start + a.at_ns).collect();
     let mut seen = server.seen();
     seen.sort_by_key(|s| s.seq);
-    assert!(seen.iter().map(|s| s.seq).eq(0..1500), "every number exactly once");
+    let total = scheduled.len();
+    assert!(seen.iter().map(|s| s.seq).eq(0..total as u64), "every number exactly once");
     let mut delays: Vec<u64> = seen
         .iter()
         .zip(&scheduled)
@@ -210,10 +223,10 @@ fn requests_arrive_as_scheduled_and_never_before() {
         .collect();
     delays.sort_unstable();
     for (name, rank, sent, ended) in [
-        ("p50", 750, summary.send_lag_ns.p50, summary.response_time_ns.p50),
-        ("p90", 1350, summary.send_lag_ns.p90, summary.response_time_ns.p90),
-        ("p99", 1485, summary.send_lag_ns.p99, summary.response_time_ns.p99),
-        ("max", 1500, summary.send_lag_ns.max, summary.response_time_ns.max),
+        ("p50", total.div_ceil(2), summary.send_lag_ns.p50, summary.response_time_ns.p50),
+        ("p90", (total * 9).div_ceil(10), summary.send_lag_ns.p90, summary.response_time_ns.p90),
+        ("p99", (total * 99).div_ceil(100), summary.send_lag_ns.p99, summary.response_time_ns.p99),
+        ("max", total, summary.send_lag_ns.max, summary.response_time_ns.max),
     ] {
         // The histogram's resolution on either side.
         let (sent, ended, delay) = (sent.unwrap(), ended.unwrap(), delays[rank - 1]);
@@ -255,6 +268,19 @@ fn resets_are_counted_exactly_and_what_is_not_idempotent_is_not_sent_again() {
 
 /// The server reads a request on a reused connection and closes it without a word: the client cannot tell that from
 /// the idle-close race, and sends a GET once more. It knows no better than an interval what the server counted.
+/// More than are being opened at the same time; the least recently used one comes first, so each gets one request.
+#[test]
+fn all_connections_are_there_from_the_start() {
+    let _alone = alone();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let mut config = config(&server, 1000.0, Length::Requests(300));
+    config.connections = Some(300);
+    let summary = run(&config);
+    assert_eq!((summary.connections.at_start, summary.connections.opened), (300, 300));
+    assert_eq!((summary.counts.ok, server.connections()), (300, 300));
+    assert!(server.seen().iter().all(|seen| seen.earlier == 0));
+}
+
 #[test]
 fn a_connection_closed_under_a_get_costs_one_retry() {
     let _alone = alone();

@@ -11,6 +11,7 @@ use super::control::Control;
 use super::mix::MixError;
 use super::schedule::Schedule;
 use super::slo::Slo;
+use super::stage::{Process, Stage};
 use super::target::Target;
 use super::workload::{RequestSpec, Workload};
 use crate::units::{Rate, TimeSpan};
@@ -117,6 +118,10 @@ pub struct Config {
     pub io: Io,
     /// How long.
     pub length: Length,
+    /// Rates that follow each other, instead of the one rate and the length.
+    pub stages: Vec<Stage>,
+    /// How arrivals are laid out at a rate.
+    pub arrivals: Process,
     /// Number of connections, all opened before the start; without it they grow on demand.
     pub connections: Option<u32>,
     /// Number of threads that send; without it by the rate.
@@ -157,6 +162,12 @@ pub enum ConfigError {
         /// How many.
         count: u64,
     },
+    /// A schedule for what has none.
+    #[error("a closed loop sends whenever a connection is free, and takes no {what}; leave out --rps max")]
+    ClosedLoop {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// The mix cannot be sent.
     #[error(transparent)]
     Mix(#[from] MixError),
@@ -192,6 +203,8 @@ impl Config {
             pacing: Pacing::default(),
             io: Io::default(),
             length: Length::Duration(Self::DURATION),
+            stages: Vec::new(),
+            arrivals: Process::default(),
             connections: None,
             threads: None,
             timeout: Self::TIMEOUT,
@@ -209,7 +222,7 @@ impl Config {
         Rate::new(Self::RATE).expect("a valid rate")
     }
 
-    /// Takes rate, duration and mix from a workload, as far as it has them.
+    /// Takes the schedule and the mix from a workload, as far as it has them.
     pub fn apply(&mut self, workload: &Workload) {
         if let Some(rate) = workload.rate {
             self.rate = rate;
@@ -217,17 +230,37 @@ impl Config {
         if let Some(duration) = workload.duration {
             self.length = Length::Duration(duration);
         }
+        self.arrivals = workload.arrivals.unwrap_or(self.arrivals);
+        self.stages.clone_from(&workload.stages);
         self.requests.clone_from(&workload.requests);
     }
 
     /// The arrivals.
     pub fn schedule(&self) -> Schedule {
+        let even = self.schedule_without_draws();
+        match self.arrivals {
+            Process::Constant => even,
+            Process::Poisson => even.poisson(self.seed),
+        }
+    }
+
+    /// The same rates with evenly spaced arrivals, which cost nothing to count.
+    pub(super) fn schedule_without_draws(&self) -> Schedule {
         match self.length {
             Length::Duration(span) if self.closed_loop => Schedule::closed_loop(nanos(span.0), u64::MAX),
             Length::Requests(count) if self.closed_loop => Schedule::closed_loop(u64::MAX, count),
+            _ if !self.stages.is_empty() => Schedule::stages(&self.stages),
             Length::Duration(span) => Schedule::constant_for(self.rate, nanos(span.0)),
             Length::Requests(count) => Schedule::constant_count(self.rate, count),
         }
+    }
+
+    /// The highest rate that is asked for, in arrivals a second.
+    fn peak_rate(&self) -> f64 {
+        if self.stages.is_empty() {
+            return self.rate.per_second();
+        }
+        self.stages.iter().map(Stage::peak).fold(0.0, f64::max)
     }
 
     /// The grace time.
@@ -261,8 +294,19 @@ impl Config {
         if let Some(found) = self.threads.filter(|t| !(1..=1024).contains(t)) {
             return Err(out("the number of threads", "from 1 to 1024", found.to_string()));
         }
-        let schedule = self.schedule();
+        if !self.stages.is_empty() && self.closed_loop {
+            return Err(ConfigError::ClosedLoop { what: "stages" });
+        }
+        if self.arrivals == Process::Poisson && self.closed_loop {
+            return Err(ConfigError::ClosedLoop { what: "random arrivals" });
+        }
+        // What is too much must be refused before as many arrivals are drawn.
+        let schedule = self.schedule_without_draws();
         let count = schedule.count();
+        if count == 0 {
+            let rates = self.stages.iter().map(Stage::to_string).collect::<Vec<_>>().join(", ");
+            return Err(out("the rate", "above 0 in at least one stage", rates));
+        }
         let is_bounded_by_time = schedule.is_closed_loop() && count == u64::MAX;
         if count > Self::MOST_REQUESTS && !is_bounded_by_time { Err(ConfigError::TooMany { count }) } else { Ok(()) }
     }
@@ -287,7 +331,7 @@ impl Config {
         let cores = thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let by_rate = match self.closed_loop {
             true => u64::MAX,
-            false => (self.rate.per_second() / Self::RATE_PER_THREAD).ceil() as u64,
+            false => (self.peak_rate() / Self::RATE_PER_THREAD).ceil() as u64,
         };
         let wanted = self.threads.map_or(by_rate.min(cores.saturating_sub(1)), u64::from);
         wanted.clamp(1, connections.max(1))
@@ -322,6 +366,11 @@ mod tests {
             (Config { connections: Some(200_000), ..config() }, "connections"),
             (Config { threads: Some(0), ..config() }, "threads"),
             (Config { rate: "10000".parse().unwrap(), length: long, ..config() }, "10^10"),
+            (Config { stages: vec!["1000..2000rps:3000h".parse().unwrap()], ..config() }, "10^10"),
+            (Config { stages: vec!["0rps:3s".parse().unwrap(); 2], ..config() }, "0rps:3s, 0rps:3s"),
+            (Config { stages: vec!["1rps:3s".parse().unwrap()], closed_loop: true, ..config() }, "takes no stages"),
+            (Config { arrivals: Process::Poisson, closed_loop: true, ..config() }, "takes no random"),
+            (Config { arrivals: Process::Poisson, length: Length::Requests(u64::MAX), ..config() }, "10^10"),
         ] {
             assert!(config.check().unwrap_err().to_string().contains(said));
         }

@@ -224,9 +224,18 @@ fn address(config: &Config) -> String {
     config.unix_socket.as_ref().map_or_else(|| config.target.address(), |path| path.display().to_string())
 }
 
-/// Arrivals a second; `None` in a closed loop.
+/// Arrivals a second, of stages their mean; `None` in a closed loop.
 fn rate(config: &Config) -> Option<f64> {
-    (!config.closed_loop).then(|| config.rate.per_second())
+    match config.schedule_without_draws() {
+        _ if config.closed_loop => None,
+        stages if !config.stages.is_empty() => Some(stages.count() as f64 * 1e9 / stages.duration_ns().max(1) as f64),
+        _ => Some(config.rate.per_second()),
+    }
+}
+
+/// How arrivals are laid out.
+fn arrivals(config: &Config) -> String {
+    if config.closed_loop { "closed_loop".to_owned() } else { config.arrivals.to_string() }
 }
 
 fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
@@ -234,7 +243,8 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         target: config.target.to_string(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rate: rate(config),
-        arrivals: if config.closed_loop { "closed_loop" } else { "constant" }.to_owned(),
+        arrivals: arrivals(config),
+        stages: config.stages.clone(),
         pacing: config.pacing.to_string(),
         seed: config.seed,
         threads,

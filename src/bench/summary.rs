@@ -10,6 +10,7 @@ use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
 use super::series::{OpenSecond, Second, Series};
 use super::slo::{Measured, SloResult};
+use super::stage::Stage;
 use super::statistics::Intervals;
 use super::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
 use super::verdict::{SelfWatch, Verdict};
@@ -93,10 +94,13 @@ pub struct Setup {
     pub target: String,
     /// Version of scalectl.
     pub version: String,
-    /// Arrivals a second that were asked for; `None` in a closed loop.
+    /// Arrivals a second that were asked for, of stages their mean; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// How arrivals were laid out: `constant` or `closed_loop`.
+    /// How arrivals were laid out: `constant`, `poisson` or `closed_loop`.
     pub arrivals: String,
+    /// The stages of the schedule, where it has any.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
     /// When the threads woke for what was due.
     #[serde(default)]
     pub pacing: String,

@@ -155,6 +155,8 @@ impl Worker {
     fn open_before_start(&mut self) -> io::Result<()> {
         let mut faults = Vec::new();
         let mut opening = Vec::new();
+        // Given back when all are there: until then each connection has a slot of its own.
+        let mut taken = Vec::new();
         let mut left = self.orders.at_start;
         let mut deadline = u64::MAX;
         while left > 0 || !opening.is_empty() {
@@ -162,6 +164,7 @@ impl Worker {
                 left -= 1;
                 let Some(slot) = self.pool.take() else { break };
                 opening.push(slot);
+                taken.push(slot);
                 self.transport.open(slot);
                 deadline = now_ns().saturating_add(nanos(self.orders.timeout));
             }
@@ -174,16 +177,17 @@ impl Worker {
                     Completion::Failed { fault, .. } => faults.push(fault),
                     Completion::Answered { .. } => {}
                 }
-                self.pool.give_back(slot, self.transport.is_open(slot));
             }
             if now_ns() >= deadline {
                 for slot in opening.drain(..) {
                     let (phase, _) = self.transport.abort(slot);
                     let detail = format!("no connection within {:?}", self.orders.timeout);
                     faults.push(Fault::new(phase, Cause::Timeout, Side::Server, detail));
-                    self.pool.give_back(slot, false);
                 }
             }
+        }
+        for slot in taken {
+            self.pool.give_back(slot, self.transport.is_open(slot));
         }
         self.pool.forget_peak();
         self.watch.not_opened = faults.len() as u64;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::stage::{Process, Stage};
 use crate::units::{Rate, TimeSpan};
 
 /// A workload: how much load, for how long, and the mix of requests it consists of.
@@ -17,6 +18,12 @@ pub struct Workload {
     /// How long requests are scheduled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<TimeSpan>,
+    /// How arrivals are laid out: `constant` (evenly spaced, the default) or `poisson` (independent of each other).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arrivals: Option<Process>,
+    /// Rates that follow each other, instead of `rate` and `duration`: `"100rps:30s"`, `"100..5000rps:2m"`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stages: Vec<Stage>,
     /// The mix; empty means one `GET /`.
     #[serde(default)]
     pub requests: Vec<RequestSpec>,

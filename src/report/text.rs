@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::chart;
 use super::figures::{count, duration, duration_or, interval_or, percent, quantile, rate, slo_value};
 use crate::bench::statistics::{Interval, LEVEL};
-use crate::bench::{Distribution, Percentile, Summary};
+use crate::bench::{Distribution, Percentile, Process, Summary};
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -76,12 +76,19 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     line(out, "Target", &shorten(&setup.target, width - 12))?;
     let interrupted = setup.interrupted.then(|| (WARN, "interrupted".to_owned()));
     let load = match setup.rate {
+        Some(mean) if !setup.stages.is_empty() => {
+            let mean = trim(mean);
+            format!("{mean} rps on average for {} s in {}", trim(seconds), plural(setup.stages.len() as u64, "stage"))
+        }
         Some(rate) => format!("{rate} rps for {} s", trim(seconds)),
         None => format!("as fast as it goes for {} s", trim(seconds)),
     };
     let mut load = plain([load]);
     if setup.rate.is_none() {
         load.push((WARN, "closed loop: omits waiting".to_owned()));
+    }
+    if setup.arrivals == Process::Poisson.to_string() {
+        load.extend(plain(["Poisson arrivals".to_owned()]));
     }
     load.extend(interrupted);
     load.extend(plain([

@@ -135,6 +135,8 @@ const REFUSALS: &[(&str, &str)] = &[
     ("an unknown kind", "[backing.db]\nkind = \"oracle\"\nmax_connections = 0"),
     ("a duration", "[slo]\np99 = \"50 parsecs\"\nerrors = \"2\""),
     ("a section that is a value", "services = 1"),
+    ("stages beside a rate", "[bench.default]\nrate = 5\nstages = [\"1..5rps:10s\"]"),
+    ("a stage without a time", "[bench.default]\nstages = [\"1..5rps\"]"),
     ("weights of 0", "[[bench.default.requests]]\nweight = 0\npath = \"/\""),
     ("two bodies", "[[bench.default.requests]]\npath = \"x\"\nbody = \"a\"\njson = { a = 1 }"),
     (

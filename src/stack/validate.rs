@@ -309,7 +309,12 @@ impl Checker<'_> {
     }
 
     fn workload(&mut self, name: &Name, workload: &Workload) {
-        let path = KeyPath::keys(["bench", name.as_str(), "requests"]);
+        let path = KeyPath::keys(["bench", name.as_str()]);
+        if !workload.stages.is_empty() && (workload.rate.is_some() || workload.duration.is_some()) {
+            let message = "expected either stages, or rate and duration, found both";
+            self.add_with_hint(&path.key("stages"), message, "every stage has a rate and a duration of its own");
+        }
+        let path = path.key("requests");
         if !workload.requests.is_empty() && workload.requests.iter().all(|request| request.weight == 0) {
             self.add_with_hint(&path, "expected a weight above 0, found only 0", "a request of weight 0 is never sent");
         }

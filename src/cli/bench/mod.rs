@@ -1,11 +1,14 @@
 //! `scalectl bench`.
 
+mod schedule;
+
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
 
 use anyhow::Result;
 
+use self::schedule::ScheduleArgs;
 use super::report::{emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
@@ -46,6 +49,8 @@ pub struct Args {
     /// How many requests are scheduled, instead of a duration
     #[arg(short = 'n', long = "requests", id = "number", value_name = "N", help_heading = "Load")]
     requests: Option<u64>,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
@@ -150,11 +155,8 @@ impl Args {
         }
         config.pacing = self.pacing;
         config.io = self.io;
-        config.length = match (self.requests, self.duration) {
-            (Some(count), _) => Length::Requests(count),
-            (None, Some(span)) => Length::Duration(span),
-            (None, None) => config.length,
-        };
+        let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
+        self.schedule.apply(&mut config, self.rps.is_some(), length)?;
         config.connections = self.connections;
         config.threads = self.threads;
         config.seed = self.seed.unwrap_or(config.seed);
