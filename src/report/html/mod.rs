@@ -151,6 +151,7 @@ fn within(found: Interval) -> String {
 }
 
 fn latencies(summary: &Summary) -> Section {
+    type Of = fn(&Distribution) -> Option<u64>;
     let histograms = &summary.histograms;
     let (scheduled, sent) = (summary.counts.scheduled, summary.counts.sent);
     let all = [
@@ -169,8 +170,8 @@ fn latencies(summary: &Summary) -> Section {
         row.extend(others.iter().map(|(_, d, population)| quantile(d.percentile(p, *population))));
         table.rows.push(row);
     }
-    let figures: [(&str, fn(&Distribution) -> Option<u64>, Option<Interval>); 3] = [
-        ("max", Distribution::max, None),
+    let figures = [
+        ("max", Distribution::max as Of, None),
         ("mean", Distribution::mean, summary.intervals.response_time_ns.mean),
         ("min", Distribution::min, None),
     ];
