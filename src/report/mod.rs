@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use crate::bench::Summary;
 
+mod capacity;
 mod chart;
 mod csv;
 mod figures;
@@ -19,6 +20,7 @@ mod markdown;
 mod prometheus;
 mod text;
 
+pub use capacity::{capacity, capacity_json, probe};
 pub use figures::{count, duration, duration_or, percent, rate};
 pub use json::json;
 pub use text::text;

@@ -1,5 +1,6 @@
 //! `scalectl bench`.
 
+mod find_max;
 mod schedule;
 
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use std::thread;
 
 use anyhow::Result;
 
+use self::find_max::FindMax;
 use self::schedule::ScheduleArgs;
-use super::report::{emit, outputs_or_default};
+use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
 use crate::bench::{self, Config, ConfigError, Control, Io, Length, Pacing, RequestSpec, Slo, Summary, Target};
@@ -96,6 +98,8 @@ pub struct Args {
     /// Format of the result and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
     #[arg(short, long, value_name = "FORMAT[=FILE]", help_heading = "Result")]
     output: Vec<Output>,
+    #[command(flatten)]
+    find_max: FindMax,
 }
 
 /// A rate, or as much as the target takes.
@@ -125,6 +129,9 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let config = self.config(global)?;
+        if self.find_max.is_wanted() {
+            return self.find_max.run(&config, &outputs, columns(), global);
+        }
         let summary = measure(&config, LiveBench::new(global.quiet))?;
         emit(&summary, &outputs, global)?;
         Ok(exit_of(&summary))
