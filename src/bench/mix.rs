@@ -13,6 +13,7 @@ use super::check::captured_names;
 use super::feed::{FeedError, Feeds};
 use super::kind::{Kind, KindError};
 use super::sample::Outcome;
+use super::schedule::Arrival;
 use super::target::Target;
 use super::template::{Names, Scope, TemplateError};
 use super::transport;
@@ -240,14 +241,14 @@ impl Mix {
         }
     }
 
-    /// The run through a flow that arrival `n` begins; `None` where it is a single request.
-    pub(super) fn visit(&self, n: u64) -> Option<Box<Visit>> {
+    /// The run through a flow that an arrival begins; `None` where it is a single request.
+    pub(super) fn visit(&self, arrival: Arrival) -> Option<Box<Visit>> {
         if self.flows.is_empty() {
             return None;
         }
-        match self.entry_of(n) {
+        match self.entry_of(arrival.n) {
             Entry::Request(_) => None,
-            Entry::Flow(flow) => Some(Box::new(Visit::new(flow, self.flows[flow].values))),
+            Entry::Flow(flow) => Some(Box::new(Visit::new(flow, self.flows[flow].values, arrival.at_ns))),
         }
     }
 

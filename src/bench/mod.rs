@@ -10,9 +10,10 @@
 //! | what a run is asked to do | [`Config`], [`Target`], [`Slo`] |
 //! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight`, `flows` |
 //! | bytes to the target and back | `transport` |
-//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`Distribution`], `series` |
+//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
 //! | whether the generator itself was the limit | [`Verdict`] |
 //! | the result | [`Summary`] |
+//! | the highest rate that holds: where to look, and what a probe showed | [`search`], [`find_max`] |
 //!
 //! Instants are CLOCK_MONOTONIC in nanoseconds. Per request: `scheduled` (the schedule says), `ready` (due, and a
 //! connection free for it), `started` (just before the action that begins it), `finished` (last byte read). Response
@@ -23,6 +24,7 @@
 
 mod answer;
 mod batches;
+mod capacity;
 mod check;
 mod clock;
 mod config;
@@ -42,6 +44,7 @@ mod recorder;
 mod run;
 mod sample;
 mod schedule;
+pub mod search;
 mod series;
 mod slo;
 mod stage;
@@ -53,10 +56,12 @@ mod template;
 mod transport;
 mod verdict;
 mod visit;
+mod warmup;
 mod worker;
 mod workload;
 
 pub use batches::{Batch, Batches};
+pub use capacity::{Broken, Capacity, ERRORS, Probe, find_max};
 pub use clock::Start;
 pub use config::{Config, ConfigError, Io, Length, Pacing};
 pub use control::Control;
@@ -76,4 +81,5 @@ pub use tally::{Counts, Distributions, ErrorCount, Evidence, Tally};
 pub use target::{Scheme, Target, TargetError};
 pub use template::{GENERATORS, TemplateError};
 pub use verdict::{SelfWatch, Verdict};
+pub use warmup::WarmUp;
 pub use workload::{AssertSpec, CaptureSpec, FeedOrder, FeedSpec, FlowSpec, RequestSpec, StatusSet, Think, Workload};

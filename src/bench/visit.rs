@@ -12,12 +12,14 @@ pub struct Visit {
     /// What steps captured so far, by place.
     pub(super) captured: Vec<String>,
     pub(super) cookies: Cookies,
+    /// When its first step was due.
+    pub(super) scheduled: u64,
 }
 
 impl Visit {
-    /// One that is at its first step, in a flow that captures so many values.
-    pub fn new(flow: usize, values: usize) -> Self {
-        Self { flow, step: 0, captured: vec![String::new(); values], cookies: Cookies::default() }
+    /// One that is at its first step, due at `scheduled`, in a flow that captures so many values.
+    pub fn new(flow: usize, values: usize, scheduled: u64) -> Self {
+        Self { flow, step: 0, captured: vec![String::new(); values], cookies: Cookies::default(), scheduled }
     }
 }
 

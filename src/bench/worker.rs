@@ -52,6 +52,8 @@ pub struct Orders {
     pub at_start: usize,
     /// T, in nanoseconds.
     pub duration_ns: u64,
+    /// How much of T, from its beginning, is counted apart.
+    pub warmup_ns: u64,
     /// How long after T it still sends and waits.
     pub grace_ns: u64,
     /// Longest time an answer may take.
@@ -87,6 +89,8 @@ pub enum Event {
 pub struct Report {
     /// Everything it counted.
     pub tally: Tally,
+    /// The same of the warm-up.
+    pub warmup: Tally,
     /// What it observed of itself.
     pub watch: SelfWatch,
     /// Its connections.
@@ -133,7 +137,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         transport: Transport::new(orders.io, orders.dialer.clone())?,
         slots: Vec::new(),
         pool: Pool::new(orders.limit),
-        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.events.clone()),
+        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.warmup_ns, orders.events.clone()),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
         later: Later::default(),
@@ -160,6 +164,8 @@ impl Worker {
     fn open_before_start(&mut self) -> io::Result<()> {
         let mut faults = Vec::new();
         let mut opening = Vec::new();
+        // Given back when all are there: until then each connection has a slot of its own.
+        let mut taken = Vec::new();
         let mut left = self.orders.at_start;
         let mut deadline = u64::MAX;
         while left > 0 || !opening.is_empty() {
@@ -167,6 +173,7 @@ impl Worker {
                 left -= 1;
                 let Some(slot) = self.pool.take() else { break };
                 opening.push(slot);
+                taken.push(slot);
                 self.transport.open(slot);
                 deadline = now_ns().saturating_add(nanos(self.orders.timeout));
             }
@@ -179,16 +186,17 @@ impl Worker {
                     Completion::Failed { fault, .. } => faults.push(fault),
                     Completion::Answered { .. } => {}
                 }
-                self.pool.give_back(slot, self.transport.is_open(slot));
             }
             if now_ns() >= deadline {
                 for slot in opening.drain(..) {
                     let (phase, _) = self.transport.abort(slot);
                     let detail = format!("no connection within {:?}", self.orders.timeout);
                     faults.push(Fault::new(phase, Cause::Timeout, Side::Server, detail));
-                    self.pool.give_back(slot, false);
                 }
             }
+        }
+        for slot in taken {
+            self.pool.give_back(slot, self.transport.is_open(slot));
         }
         self.pool.forget_peak();
         self.watch.not_opened = faults.len() as u64;
@@ -234,9 +242,9 @@ impl Worker {
         }
         let arrival = due?;
         self.orders.arrivals.next();
-        let visit = self.orders.mix.visit(arrival.n);
+        let visit = self.orders.mix.visit(arrival);
         if visit.is_some() {
-            self.recorder.flows().started += 1;
+            self.recorder.flows(arrival.at_ns).started += 1;
         }
         Some(Call { arrival, visit })
     }
@@ -250,10 +258,16 @@ impl Worker {
         }
         let mut published = 0;
         let mut asked = u64::MAX;
+        let mut is_warm = self.orders.warmup_ns == 0;
         loop {
             self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(now_ns().saturating_sub(asked));
             self.deal_with_completions();
             let now = self.now();
+            if !is_warm && now >= self.orders.warmup_ns {
+                is_warm = true;
+                self.warmed_up();
+                *effort = Effort::begin(self.start.saturating_add(now));
+            }
             self.expire(now);
             let is_batch_full = self.begin_due(now);
             let upcoming = self.upcoming(now);
@@ -271,6 +285,12 @@ impl Worker {
             let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
             asked = self.transport.wait(wait)?;
         }
+    }
+
+    /// From here on it watches itself for the result.
+    fn warmed_up(&mut self) {
+        self.watch = SelfWatch { not_opened: self.watch.not_opened, ..SelfWatch::default() };
+        self.recorder.warmed_up(self.transport.warnings());
     }
 
     /// Until when to sleep: the next arrival, the next request that takes too long, the end; and now and then in
@@ -379,28 +399,34 @@ impl Worker {
             self.note_fault(fault);
         }
         let sample = flight.sample(self.start, &self.orders.mix, end);
-        self.record(&sample);
-        self.slots[slot].free_since = sample.finished;
-        if let Some(visit) = visit {
-            self.go_on(visit, &sample);
+        let finished = sample.finished;
+        let next = visit.and_then(|visit| self.next_call(visit, &sample));
+        self.recorder.record(sample, self.end());
+        self.slots[slot].free_since = finished;
+        if let Some(next) = next {
+            self.later.push(next);
         }
-        match self.take_due(sample.finished) {
+        match self.take_due(finished) {
             Some(next) => self.begin(slot, next),
             None => self.pool.give_back(slot, self.transport.is_open(slot)),
         }
     }
 
-    /// Schedules the step of a flow that follows the one which has ended.
-    fn go_on(&mut self, mut visit: Box<Visit>, ended: &Sample) {
+    /// The step of a flow that follows the one which has ended, if it goes on.
+    fn next_call(&mut self, mut visit: Box<Visit>, ended: &Sample) -> Option<Call> {
+        let counts = self.recorder.flows(visit.scheduled);
         if ended.outcome != Outcome::Ok {
-            self.recorder.flows().broken += 1;
-            return;
+            counts.broken += 1;
+            return None;
         }
         match self.orders.mix.next_step(ended.n, &mut visit) {
-            None => self.recorder.flows().completed += 1,
+            None => {
+                counts.completed += 1;
+                None
+            }
             Some(think_ns) => {
                 let arrival = Arrival { n: ended.n, at_ns: ended.finished.saturating_add(think_ns) };
-                self.later.push(Call { arrival, visit: Some(visit) });
+                Some(Call { arrival, visit: Some(visit) })
             }
         }
     }
@@ -443,10 +469,6 @@ impl Worker {
         self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange });
     }
 
-    fn record(&mut self, sample: &Sample) {
-        self.recorder.record(sample, self.end());
-    }
-
     /// Takes note of a connection that was opened.
     fn connected(&mut self, connect_ns: u64, tls_ns: Option<u64>) {
         self.opened += 1;
@@ -463,7 +485,7 @@ impl Worker {
 
     fn publish(&self) {
         if let Some(shard) = &self.orders.shard {
-            shard.publish(self.recorder.tally(), self.pool.busy() as u64);
+            shard.publish(self.recorder.tally(self.now()), self.pool.busy() as u64);
         }
     }
 
@@ -473,7 +495,7 @@ impl Worker {
         let mut left = 0;
         while let Some(call) = self.later.pop() {
             let Some(visit) = call.visit else { continue };
-            self.recorder.flows().unfinished += 1;
+            self.recorder.flows(visit.scheduled).unfinished += 1;
             if call.arrival.at_ns < over {
                 self.recorder.unsent(self.orders.mix.kind_of_step(&visit), call.arrival.at_ns);
                 left += 1;
@@ -488,12 +510,14 @@ impl Worker {
         let is_aborted = self.orders.control.is_aborted();
         for slot in 0..self.slots.len() {
             let Some(flight) = self.slots[slot].flight.take() else { continue };
-            self.recorder.flows().unfinished += u64::from(flight.visit().is_some());
+            if let Some(visit) = flight.visit() {
+                self.recorder.flows(visit.scheduled).unfinished += 1;
+            }
             let (_, exchange) = self.transport.abort(slot);
             let outcome = Outcome::Unfinished;
             let unfinished = End { outcome, status: None, finished: now_ns(), exchange };
             let sample = flight.sample(self.start, &self.orders.mix, unfinished);
-            self.recorder.record(&sample, end);
+            self.recorder.record(sample, end);
         }
         let mut left = self.close_flows();
         // In a closed loop nothing is scheduled that is not sent.
@@ -502,7 +526,7 @@ impl Worker {
         {
             self.orders.arrivals.next();
             self.recorder.unsent(self.orders.mix.kind_of(arrival.n), arrival.at_ns);
-            left += 1;
+            left += u64::from(arrival.at_ns >= self.orders.warmup_ns);
         }
         if self.pool.has_free() && !is_aborted {
             self.watch.unsent_while_free += left;
@@ -514,6 +538,7 @@ impl Worker {
             peak: self.pool.peak() as u64,
             opened: self.opened,
         };
-        Report { tally: self.recorder.finish(), watch: self.watch, connections, io: self.transport.name() }
+        let (tally, warmup) = self.recorder.finish();
+        Report { tally, warmup, watch: self.watch, connections, io: self.transport.name() }
     }
 }

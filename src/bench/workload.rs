@@ -28,6 +28,9 @@ pub struct Workload {
     /// Rates that follow each other, instead of `rate` and `duration`: `"100rps:30s"`, `"100..5000rps:2m"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
+    /// How much of the schedule, from its beginning, is counted apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<TimeSpan>,
     /// Files whose rows give values, `{{ users.email }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feeds: BTreeMap<String, FeedSpec>,

@@ -20,7 +20,7 @@ pub struct Args {
     /// Results of `scalectl bench --output json=FILE`; several are merged into one
     #[arg(value_name = "FILE", required = true)]
     results: Vec<PathBuf>,
-    /// Format of the report and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, junit, markdown, prometheus; repeat for more
+    /// Format of the report and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
     #[arg(short, long, value_name = "FORMAT[=FILE]")]
     output: Vec<Output>,
 }
@@ -99,8 +99,12 @@ fn to_stdout(summary: &Summary, format: Format, color: ColorWhen) -> io::Result<
         ColorWhen::Always => anstream::ColorChoice::Always,
         ColorWhen::Never => anstream::ColorChoice::Never,
     };
-    let columns = terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into());
     let mut out = BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
-    report::write(summary, format, columns, &mut out)?;
+    report::write(summary, format, columns(), &mut out)?;
     out.flush()
+}
+
+/// The width of the terminal.
+pub(super) fn columns() -> usize {
+    terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into())
 }

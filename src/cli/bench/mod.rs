@@ -1,5 +1,6 @@
 //! `scalectl bench`.
 
+mod find_max;
 mod request;
 mod schedule;
 
@@ -9,9 +10,10 @@ use std::thread;
 
 use anyhow::Result;
 
+use self::find_max::FindMax;
 use self::request::RequestArgs;
 use self::schedule::ScheduleArgs;
-use super::report::{emit, outputs_or_default};
+use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
 use crate::bench::{self, Config, ConfigError, Control, Io, Length, Pacing, RequestSpec, Slo, Summary, Target};
@@ -88,9 +90,11 @@ pub struct Args {
     /// Objective that the result is held against: 'p99<50ms', 'errors<0.1%', 'rate>=9900'; repeat for more
     #[arg(long, value_name = "OBJECTIVE", help_heading = "Result")]
     slo: Vec<Slo>,
-    /// Format of the result and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, junit, markdown, prometheus; repeat for more
+    /// Format of the result and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
     #[arg(short, long, value_name = "FORMAT[=FILE]", help_heading = "Result")]
     output: Vec<Output>,
+    #[command(flatten)]
+    find_max: FindMax,
 }
 
 /// A rate, or as much as the target takes.
@@ -120,6 +124,9 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let config = self.config(global)?;
+        if self.find_max.is_wanted() {
+            return self.find_max.run(&config, &outputs, columns(), global);
+        }
         let summary = measure(&config, LiveBench::new(global.quiet))?;
         emit(&summary, &outputs, global)?;
         Ok(exit_of(&summary))
