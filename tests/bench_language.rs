@@ -293,6 +293,62 @@ fn urls_of_a_file_are_asked_for_equally_often() {
     assert_eq!(server.count(), before);
 }
 
+/// A bench file, its flow tried out: every step is printed with what was captured for it, and nothing else is sent.
+#[test]
+fn a_bench_file_is_tried_out_and_run() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("users.csv"), "name\nada\n").unwrap();
+    let file = folder.path().join("load.toml");
+    let server = Server::start(shop);
+    let mut described = serde_json::Map::new();
+    described.insert("target".to_owned(), server.url().into());
+    described.insert("headers".to_owned(), json!({"X-From": "file"}));
+    described.insert("connections".to_owned(), 2.into());
+    described.insert("slo".to_owned(), json!(["errors<1%"]));
+    described.insert("bench".to_owned(), json!({"default": shopping("users.csv")}));
+    fs::write(&file, toml::to_string(&described).unwrap()).unwrap();
+    let arguments = ["bench", "--bench-file", file.to_str().unwrap()];
+    let output = scalectl(&[&arguments[..], &["--try"]].concat());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(server.count(), 4);
+    for said in [
+        "> GET /none HTTP/1.1\n",
+        "< HTTP/1.1 404 X\n",
+        "buy: POST /login\n",
+        "> {\"name\":\"ada\"}\n",
+        "> authorization: Bearer t-ada\n",
+        "> cookie: session=s-ada\n",
+        "> GET /orders/of-ada?nonce=n%201 HTTP/1.1\n",
+        "> x-from: file\n",
+        "< paid\n",
+        "ok: connected in ",
+    ] {
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
+    let output = scalectl(&[&arguments[..], &["-n", "40", "--json", "-q", "--rps", "500"]].concat());
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(json["counts"]["ok"], json["counts"]["scheduled"], "{}", json["errors"]);
+    assert_eq!((&json["connections"]["limit"], &json["slo"][0]["ok"]), (&json!(2), &json!(true)));
+    assert_eq!(json["counts"]["wire"][0], server.count() - 4);
+    // What fails says why, and the flow goes no further.
+    let output = scalectl(&[&arguments[..], &["--try", "--assert", "body contains nothing", "--json"]].concat());
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let exchanges = json["exchanges"].as_array().unwrap();
+    assert_eq!((output.status.code(), exchanges.len()), (Some(1), 2));
+    assert_eq!(exchanges[1]["error"]["cause"], "assertion");
+    for (text, said) in [
+        ("target = 'x'\n[bench.default]\nrte = 5\n", "load.toml:3: unknown field `rte`"),
+        ("target = 'x'\n[bench.other]\n", "has no [bench.default]"),
+        ("target = 'x'\nslo = ['fast']\n[bench.default]\n", "slo: "),
+    ] {
+        fs::write(&file, text).unwrap();
+        let output = scalectl(&arguments);
+        let said_so = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && said_so.contains(said), "{said_so}");
+    }
+}
+
 #[test]
 fn what_cannot_be_sent_is_refused_with_what_can() {
     let server = Server::start(|_| Fate::Answer(200, 0));

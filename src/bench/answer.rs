@@ -27,6 +27,11 @@ impl Answer {
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
+    /// Status line and header lines as they came.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
     /// The body, or its beginning.
     pub fn body(&self) -> &[u8] {
         &self.body

@@ -306,6 +306,31 @@ impl Mix {
         (index, kind.outgoing(room))
     }
 
+    /// All that an arrival can be: the kind of a request, or the first one of a flow with a run through it.
+    pub(super) fn every_entry(&self) -> impl Iterator<Item = (usize, Option<Visit>)> {
+        self.entries.iter().map(|entry| match entry {
+            Entry::Request(kind) => (*kind, None),
+            Entry::Flow(flow) => {
+                let Flow { first, values, .. } = self.flows[*flow];
+                (first, Some(Visit::new(*flow, values, 0)))
+            }
+        })
+    }
+
+    /// The bytes that a request of this kind has as the first of a run; its answer is kept.
+    pub(super) fn content<'a>(
+        &'a self,
+        kind: usize,
+        visit: Option<&Visit>,
+        room: &'a mut Room,
+    ) -> transport::Request<'a> {
+        let mut rng = self.stream(0, visit.map_or(0, |v| v.step));
+        let captured = visit.map_or(&[][..], |v| &v.captured);
+        let scope = &mut Scope { n: 0, rng: &mut rng, feeds: &self.feeds, captured };
+        self.kinds[kind].write(scope, visit.map(|v| &v.cookies), room);
+        transport::Request { keeps_answer: true, ..self.kinds[kind].outgoing(room) }
+    }
+
     /// What a complete answer comes to; takes from it what `visit` keeps.
     pub(super) fn judge(
         &self,

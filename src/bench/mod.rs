@@ -54,12 +54,14 @@ mod tally;
 mod target;
 mod template;
 mod transport;
+mod trial;
 mod verdict;
 mod visit;
 mod warmup;
 mod worker;
 mod workload;
 
+pub use answer::Answer;
 pub use batches::{Batch, Batches};
 pub use capacity::{Broken, Capacity, ERRORS, Probe, find_max};
 pub use clock::Start;
@@ -80,6 +82,7 @@ pub use summary::{Connections, Latency, MergeError, RequestSummary, Setup, Summa
 pub use tally::{Counts, Distributions, ErrorCount, Evidence, Tally};
 pub use target::{Scheme, Target, TargetError};
 pub use template::{GENERATORS, TemplateError};
+pub use trial::{Trial, try_out};
 pub use verdict::{SelfWatch, Verdict};
 pub use warmup::WarmUp;
 pub use workload::{AssertSpec, CaptureSpec, FeedOrder, FeedSpec, FlowSpec, RequestSpec, StatusSet, Think, Workload};

@@ -68,10 +68,15 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     config.check()?;
     let schedule = config.schedule();
     let mix = config.mix()?;
-    let refused = |fault| Error::NoConnection { address: address(config), fault };
-    let dialer = Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)?;
+    let dialer = dialer(config)?;
     let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
     crew.work(config, &schedule, observer)
+}
+
+/// What reaches the target.
+pub(super) fn dialer(config: &Config) -> Result<Dialer, Error> {
+    let refused = |fault| Error::NoConnection { address: address(config), fault };
+    Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)
 }
 
 /// The threads of a run.

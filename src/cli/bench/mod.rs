@@ -1,8 +1,10 @@
 //! `scalectl bench`.
 
+mod file;
 mod find_max;
 mod request;
 mod schedule;
+mod trial;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -10,6 +12,7 @@ use std::thread;
 
 use anyhow::Result;
 
+use self::file::BenchFile;
 use self::find_max::FindMax;
 use self::request::RequestArgs;
 use self::schedule::ScheduleArgs;
@@ -79,6 +82,13 @@ pub struct Args {
     /// Mix of requests from scalectl.toml, for a service [default: default]
     #[arg(short = 'w', long, value_name = "NAME", env = "SCALECTL_WORKLOAD", help_heading = "Request")]
     workload: Option<Name>,
+    /// File that describes the run: the [bench.NAME] tables of a scalectl.toml, and target, headers, slo, connections,
+    /// threads, timeout, grace, seed and insecure beside them; flags go before it
+    #[arg(long, value_name = "FILE", env = "SCALECTL_BENCH_FILE", help_heading = "Request")]
+    bench_file: Option<PathBuf>,
+    /// Send one request of every kind, and every flow once; print what was sent and what came back
+    #[arg(long = "try", help_heading = "Request")]
+    r#try: bool,
     #[command(flatten)]
     request: RequestArgs,
     /// Connect to this unix socket instead of the URL's host and port
@@ -124,6 +134,9 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let config = self.config(global)?;
+        if self.r#try {
+            return trial::run(&config, global);
+        }
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
@@ -133,14 +146,24 @@ impl Args {
     }
 
     fn config(&self, global: &Global) -> Result<Config, Failure> {
-        let mut config = match self.service(global)? {
+        let file = self.bench_file.as_deref().map(BenchFile::read).transpose()?;
+        let own_target = file.as_ref().and_then(BenchFile::target).filter(|_| self.target.is_none());
+        let found = if own_target.is_some() { None } else { self.service(global)? };
+        let mut config = match found {
+            _ if file.is_some() => {
+                let url = own_target.or(self.target.as_deref()).map(str::to_owned);
+                let url = found.map(|(_, url)| url).or(url).unwrap_or_default();
+                let mut config = Config::new(parse(&url)?);
+                if let Some(file) = &file {
+                    file.apply(&mut config, self.workload.as_ref())?;
+                }
+                self.replace_requests(&mut config)?;
+                config
+            }
             Some((stack, url)) => {
                 let mut config = Config::new(parse(&url)?);
                 of_stack(&mut config, &stack, self.workload.as_ref())?;
-                if self.request.describes_a_request() {
-                    config.requests = self.request.requests(&config.target)?;
-                    config.flows.clear();
-                }
+                self.replace_requests(&mut config)?;
                 config
             }
             None => {
@@ -164,17 +187,26 @@ impl Args {
         config.io = self.io;
         let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
         self.schedule.apply(&mut config, self.rps.is_some(), length)?;
-        config.connections = self.connections;
-        config.threads = self.threads;
+        config.connections = self.connections.or(config.connections);
+        config.threads = self.threads.or(config.threads);
         config.seed = self.seed.unwrap_or(config.seed);
         config.timeout = self.timeout.unwrap_or(config.timeout);
-        config.grace = self.grace;
-        config.insecure = self.insecure;
+        config.grace = self.grace.or(config.grace);
+        config.insecure |= self.insecure;
         config.unix_socket.clone_from(&self.unix_socket);
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }
         Ok(config)
+    }
+
+    /// Takes the request that the flags describe instead of a workload's, if they do.
+    fn replace_requests(&self, config: &mut Config) -> Result<(), Failure> {
+        if self.request.describes_a_request() {
+            config.requests = self.request.requests(&config.target)?;
+            config.flows.clear();
+        }
+        Ok(())
     }
 
     /// The project's service that is meant, with its address; `None` where the target is a URL.

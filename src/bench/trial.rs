@@ -1,0 +1,117 @@
+//! One exchange of every kind of a mix, to be looked at before a run.
+
+use super::answer::Answer;
+use super::clock::{nanos, now_ns};
+use super::config::Config;
+use super::mix::{Mix, Room};
+use super::run::{Error, dialer};
+use super::sample::{Cause, Fault, Outcome, Side};
+use super::transport::{Completion, Transport, Wait};
+use super::visit::Visit;
+
+/// One exchange that was tried.
+#[derive(Debug, Clone)]
+pub struct Trial {
+    /// Name of its kind.
+    pub name: String,
+    /// Head and body of the request.
+    pub request: Vec<u8>,
+    /// How many bytes of the request are its head.
+    pub head: usize,
+    /// The answer, where it was complete.
+    pub answer: Option<Answer>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long the connection took, in nanoseconds, where one was opened for it.
+    pub connect_ns: Option<u64>,
+    /// From the request to the first byte of the answer, in nanoseconds.
+    pub first_byte_ns: Option<u64>,
+    /// From the request to the end of the answer, or to its failure, in nanoseconds.
+    pub total_ns: u64,
+}
+
+/// Sends one request of every kind of the mix, flows as a whole up to a step that fails, and waits for each answer.
+///
+/// # Errors
+///
+/// The configuration is refused, or the system refuses what the generator needs. An exchange that fails is a trial.
+pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
+    config.check()?;
+    let mix = config.mix()?;
+    let mut transport = Transport::new(config.io, dialer(config)?)?;
+    let mut trials = Vec::new();
+    for (kind, mut visit) in mix.every_entry() {
+        let mut kind = kind;
+        loop {
+            let trial = attempt(config, &mix, &mut transport, kind, visit.as_mut())?;
+            let is_ok = trial.outcome == Outcome::Ok;
+            trials.push(trial);
+            let Some(visit) = visit.as_mut().filter(|_| is_ok) else { break };
+            // Whoever tries a flow out does not wait for its think times.
+            if mix.next_step(0, visit).is_none() {
+                break;
+            }
+            kind = mix.kind_of_step(visit);
+        }
+    }
+    Ok(trials)
+}
+
+fn attempt(
+    config: &Config,
+    mix: &Mix,
+    transport: &mut Transport,
+    kind: usize,
+    visit: Option<&mut Visit>,
+) -> Result<Trial, Error> {
+    const SLOT: usize = 0;
+    let mut room = Room::default();
+    let request = mix.content(kind, visit.as_deref(), &mut room);
+    let mut trial = Trial {
+        name: mix.names().swap_remove(kind),
+        request: request.bytes.to_vec(),
+        head: request.head,
+        answer: None,
+        outcome: Outcome::Unfinished,
+        connect_ns: None,
+        first_byte_ns: None,
+        total_ns: 0,
+    };
+    let mut begun = now_ns();
+    let deadline = begun.saturating_add(nanos(config.timeout.0));
+    match transport.is_open(SLOT) {
+        true => transport.send(SLOT, &request),
+        false => transport.open(SLOT),
+    }
+    loop {
+        transport.wait(Wait::Until(deadline))?;
+        while let Some(completion) = transport.next() {
+            match completion {
+                Completion::Opened { connect_ns, .. } => {
+                    trial.connect_ns = Some(connect_ns);
+                    begun = now_ns();
+                    transport.send(SLOT, &request);
+                }
+                Completion::Answered { status, exchange, answer, .. } => {
+                    trial.outcome = mix.judge(kind, status, answer.as_deref(), visit);
+                    trial.answer = answer.map(|answer| *answer);
+                    trial.first_byte_ns = Some(exchange.first_read.saturating_sub(begun));
+                    trial.total_ns = exchange.last_read.saturating_sub(begun);
+                    return Ok(trial);
+                }
+                Completion::Failed { fault, .. } => {
+                    trial.outcome = Outcome::NetworkError(fault);
+                    trial.total_ns = now_ns().saturating_sub(begun);
+                    return Ok(trial);
+                }
+            }
+        }
+        if now_ns() >= deadline {
+            let (phase, _) = transport.abort(SLOT);
+            let detail = format!("no complete answer within {:?}", config.timeout.0);
+            trial.outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
+            trial.total_ns = now_ns().saturating_sub(begun);
+            return Ok(trial);
+        }
+    }
+}
