@@ -44,6 +44,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--stage", "0rps:1s"], "above 0 in at least one stage"),
         (&["--arrivals", "often"], "constant (evenly spaced) or poisson"),
         (&["--arrivals", "poisson", "--rps", "max"], "leave out --rps max"),
+        (&["--warmup", "10s"], "the warm-up must be shorter than the whole schedule, 10s, not 10s"),
         (&["-c", "0"], "the number of connections"),
         (&["--rps", "most"], "or max"),
         (&["--pacing", "often"], "a time from 1us to 1s"),

@@ -235,6 +235,39 @@ fn assert_arrived_as_scheduled(config: &Config, server: &Server, summary: &Summa
     }
 }
 
+/// Everything goes wrong in the first second and nothing after it: the figures are about the rest, and show nothing.
+#[test]
+fn the_warm_up_is_reported_apart_and_nothing_of_it_anywhere_else() {
+    let _alone = alone();
+    for threads in [1, 3] {
+        let server = Server::start(|seen| match seen.seq {
+            0..200 => Fate::Answer(500, seen.at_ns + 300 * MS),
+            _ => Fate::Answer(200, 0),
+        });
+        let mut config = config(&server, 200.0, seconds(3));
+        (config.warmup, config.threads) = (Some(TimeSpan::seconds(1)), Some(threads));
+        config.slos = vec!["errors<0.1%".parse().unwrap()];
+        let summary = run(&config);
+        let (rest, apart) = (summary.counts, summary.warmup.as_ref().unwrap());
+        assert!(apart.counts.holds(), "{:?}", apart.counts);
+        assert_eq!((apart.counts.scheduled, apart.counts.http_error, apart.duration_ns), (200, 200, SECOND));
+        assert_eq!((rest.scheduled, rest.ok, summary.duration_ns), (400, 400, 2 * SECOND));
+        assert_eq!(rest.wire[0] + apart.counts.wire[0], server.count());
+        assert_eq!((summary.offered_rate, summary.slo[0].ok), (Some(200.0), true));
+        assert!(summary.errors.is_empty() && summary.evidence.is_empty() && summary.status.len() == 1);
+        assert!(summary.failed_time_ns.max.is_none() && apart.response_time_ns.p50.is_none());
+        // Instants count from the end of the warm-up: the first request of the rest was due in it.
+        let start = summary.setup.start.monotonic_ns;
+        let first = server.seen().into_iter().find(|seen| seen.seq == 200).unwrap().at_ns;
+        let lag = summary.response_time_ns.max.unwrap();
+        assert!((start..=start + lag + 1).contains(&first), "{first} is not within {lag} ns of {start}");
+        let back: Summary = serde_json::from_str(&serde_json::to_string(&summary).unwrap()).unwrap();
+        assert_eq!(back, summary);
+        let both = Summary::merge(&[summary.clone(), back]).unwrap();
+        assert_eq!(both.warmup.unwrap().counts.http_error, 400);
+    }
+}
+
 #[test]
 fn an_exact_number_that_no_number_of_threads_or_connections_divides() {
     let _alone = alone();

@@ -120,6 +120,8 @@ pub struct Config {
     pub length: Length,
     /// Rates that follow each other, instead of the one rate and the length.
     pub stages: Vec<Stage>,
+    /// How much of the schedule, from its beginning, is counted apart.
+    pub warmup: Option<TimeSpan>,
     /// How arrivals are laid out at a rate.
     pub arrivals: Process,
     /// Number of connections, all opened before the start; without it they grow on demand.
@@ -204,6 +206,7 @@ impl Config {
             io: Io::default(),
             length: Length::Duration(Self::DURATION),
             stages: Vec::new(),
+            warmup: None,
             arrivals: Process::default(),
             connections: None,
             threads: None,
@@ -232,6 +235,7 @@ impl Config {
         }
         self.arrivals = workload.arrivals.unwrap_or(self.arrivals);
         self.stages.clone_from(&workload.stages);
+        self.warmup = workload.warmup;
         self.requests.clone_from(&workload.requests);
     }
 
@@ -261,6 +265,11 @@ impl Config {
             return self.rate.per_second();
         }
         self.stages.iter().map(Stage::peak).fold(0.0, f64::max)
+    }
+
+    /// How much of the schedule, from its beginning, is counted apart, in nanoseconds.
+    pub fn warmup_ns(&self) -> u64 {
+        self.warmup.map_or(0, |span| nanos(span.0))
     }
 
     /// The grace time.
@@ -306,6 +315,11 @@ impl Config {
         if count == 0 {
             let rates = self.stages.iter().map(Stage::to_string).collect::<Vec<_>>().join(", ");
             return Err(out("the rate", "above 0 in at least one stage", rates));
+        }
+        if self.warmup_ns() >= schedule.duration_ns() {
+            let whole = TimeSpan(Duration::from_nanos(schedule.duration_ns()));
+            let expected = format!("shorter than the whole schedule, {whole}");
+            return Err(out("the warm-up", &expected, self.warmup.unwrap_or_default().to_string()));
         }
         let is_bounded_by_time = schedule.is_closed_loop() && count == u64::MAX;
         if count > Self::MOST_REQUESTS && !is_bounded_by_time { Err(ConfigError::TooMany { count }) } else { Ok(()) }
@@ -369,6 +383,10 @@ mod tests {
             (Config { stages: vec!["1000..2000rps:3000h".parse().unwrap()], ..config() }, "10^10"),
             (Config { stages: vec!["0rps:3s".parse().unwrap(); 2], ..config() }, "0rps:3s, 0rps:3s"),
             (Config { stages: vec!["1rps:3s".parse().unwrap()], closed_loop: true, ..config() }, "takes no stages"),
+            (
+                Config { warmup: Some(TimeSpan::seconds(10)), ..config() },
+                "shorter than the whole schedule, 10s, not 10s",
+            ),
             (Config { arrivals: Process::Poisson, closed_loop: true, ..config() }, "takes no random"),
             (Config { arrivals: Process::Poisson, length: Length::Requests(u64::MAX), ..config() }, "10^10"),
         ] {

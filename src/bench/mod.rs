@@ -9,7 +9,7 @@
 //! | what a run is asked to do | [`Config`], [`Target`], [`Slo`] |
 //! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight` |
 //! | bytes to the target and back | `transport` |
-//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`Distribution`], `series` |
+//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
 //! | whether the generator itself was the limit | [`Verdict`] |
 //! | the result | [`Summary`] |
 //! | whether the difference of results is real | [`compare`] |
@@ -50,6 +50,7 @@ mod target;
 mod template;
 mod transport;
 mod verdict;
+mod warmup;
 mod worker;
 mod workload;
 
@@ -72,4 +73,5 @@ pub use tally::{Counts, Distributions, ErrorCount, Evidence, Tally};
 pub use target::{Scheme, Target, TargetError};
 pub use template::{GENERATORS, TemplateError};
 pub use verdict::{SelfWatch, Verdict};
+pub use warmup::WarmUp;
 pub use workload::{RequestSpec, Workload};

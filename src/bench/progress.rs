@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::distribution::{Distribution, Percentile};
+use super::stage::Stage;
 use super::tally::{Counts, Tally};
 
 /// Follows a run; called from the thread that called [`super::run`], at most ten times a second.
@@ -41,6 +42,10 @@ pub struct Started {
     pub connections: u64,
     /// Threads that send.
     pub threads: u64,
+    /// How much of T, from its beginning, is counted apart, in nanoseconds.
+    pub warmup_ns: u64,
+    /// The stages of the schedule, where it has any.
+    pub stages: Vec<Stage>,
 }
 
 /// How a run stands.
@@ -50,7 +55,7 @@ pub struct Snapshot {
     pub elapsed_ns: u64,
     /// T, in nanoseconds; `u64::MAX` while it is not known.
     pub duration_ns: u64,
-    /// Requests that have ended so far.
+    /// Requests that have ended so far, in the warm-up or after it.
     pub counts: Counts,
     /// Requests under way.
     pub in_flight: u64,

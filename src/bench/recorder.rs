@@ -14,27 +14,51 @@ const OPEN_SECONDS: usize = 2;
 /// Records samples; hands every second over once it is past.
 pub struct Recorder {
     tally: Tally,
+    /// What was scheduled before `measured_from`.
+    warmup: Tally,
+    /// When the warm-up ends: its instants count from the start, all others from here.
+    measured_from: u64,
     seconds: VecDeque<OpenSecond>,
     events: Sender<Event>,
 }
 
 impl Recorder {
-    /// A recorder for a mix with kinds of these names, in a run of `duration_ns`.
-    pub fn new(names: &[String], duration_ns: u64, events: Sender<Event>) -> Self {
-        Self { tally: Tally::new(names, duration_ns), seconds: VecDeque::new(), events }
+    /// A recorder for a mix with kinds of these names, in a run of `duration_ns`, the first `warmup_ns` of which are
+    /// counted apart.
+    pub fn new(names: &[String], duration_ns: u64, warmup_ns: u64, events: Sender<Event>) -> Self {
+        let measured_ns = if duration_ns == u64::MAX { u64::MAX } else { duration_ns.saturating_sub(warmup_ns) };
+        Self {
+            tally: Tally::new(names, measured_ns),
+            warmup: Tally::new(names, warmup_ns),
+            measured_from: warmup_ns,
+            seconds: VecDeque::new(),
+            events,
+        }
     }
 
     /// Records a request after its end; `end` is T.
-    pub fn record(&mut self, sample: &Sample, end: u64) {
-        self.tally.record(sample, end);
+    pub fn record(&mut self, mut sample: Sample, end: u64) {
+        if sample.scheduled < self.measured_from {
+            return self.warmup.record(&sample, end.min(self.measured_from));
+        }
+        sample.rebase(self.measured_from);
+        self.tally.record(&sample, end.saturating_sub(self.measured_from));
         if sample.outcome != Outcome::Unfinished {
-            self.second(second_of(sample.finished)).record(sample);
+            self.second(second_of(sample.finished)).record(&sample);
         }
     }
 
     /// Records a request that was scheduled for `scheduled` and never sent.
     pub fn unsent(&mut self, kind: usize, scheduled: u64) {
-        self.tally.unsent(kind, scheduled);
+        match scheduled.checked_sub(self.measured_from) {
+            Some(scheduled) => self.tally.unsent(kind, scheduled),
+            None => self.warmup.unsent(kind, scheduled),
+        }
+    }
+
+    /// Takes note, at the end of the warm-up, of how often the target had sent what nothing asked for.
+    pub fn warmed_up(&mut self, warnings: u64) {
+        self.warmup.counts.protocol_warnings = warnings;
     }
 
     /// Records how long a connection took to open, in nanoseconds, and its TLS handshake, where there was one.
@@ -45,22 +69,22 @@ impl Recorder {
         }
     }
 
-    /// Records how often the target sent what nothing asked for.
+    /// Records how often the target sent what nothing asked for, in all.
     pub fn warned(&mut self, times: u64) {
-        self.tally.counts.protocol_warnings += times;
+        self.tally.counts.protocol_warnings = times.saturating_sub(self.warmup.counts.protocol_warnings);
     }
 
-    /// What was counted so far.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    /// What was counted so far of the part that `now` lies in.
+    pub fn tally(&self, now: u64) -> &Tally {
+        if now < self.measured_from { &self.warmup } else { &self.tally }
     }
 
-    /// Hands the last seconds over and gives the tally out.
-    pub fn finish(&mut self) -> Tally {
+    /// Hands the last seconds over, and gives the tally out and that of the warm-up.
+    pub fn finish(&mut self) -> (Tally, Tally) {
         while let Some(second) = self.seconds.pop_front() {
             self.hand_over(second);
         }
-        std::mem::take(&mut self.tally)
+        (std::mem::take(&mut self.tally), std::mem::take(&mut self.warmup))
     }
 
     fn second(&mut self, number: u64) -> &mut OpenSecond {

@@ -19,6 +19,7 @@ use super::summary::{self, Connections, Parts, Setup, Summary};
 use super::tally::Tally;
 use super::transport::Dialer;
 use super::verdict::{self, SelfWatch};
+use super::warmup::WarmUp;
 use super::worker::{self, Event, Orders, Report};
 
 /// How often the observer is told.
@@ -98,6 +99,7 @@ impl Crew {
                 limit: share(limit),
                 at_start: share(at_start),
                 duration_ns: schedule.duration_ns(),
+                warmup_ns: config.warmup_ns(),
                 grace_ns: nanos(config.grace().0),
                 timeout: config.timeout.0,
                 pacing: config.pacing,
@@ -118,8 +120,8 @@ impl Crew {
         let open = self.wait_for_connections(config)?;
         let start = now_ns() + LEAD_NS;
         let threads = self.threads.len() as u64;
-        let throttled = host::throttled_ns();
-        let cpu = host::cpu_ns();
+        let warm = start + config.warmup_ns();
+        let mut before = Before::now();
         for told in self.starts {
             // A thread that is gone shows when it is joined.
             let _ = told.send(start);
@@ -131,21 +133,24 @@ impl Crew {
             duration_ns: schedule.duration_ns(),
             connections: open,
             threads,
+            warmup_ns: config.warmup_ns(),
+            stages: config.stages.clone(),
         });
         // The user may end the schedule at any time.
         let duration = || schedule.duration_ns().min(config.control.stop_at().saturating_sub(start));
-        let series = follow(&self.events, &self.shards, observer, start, &duration);
-        let Report { tally, mut watch, connections, io } = collect(self.threads)?;
+        let follower = Follower { events: &self.events, shards: &self.shards, start, warm, duration: &duration };
+        let series = follower.follow(observer, &mut before);
+        let Report { tally, warmup, mut watch, connections, io } = collect(self.threads)?;
         observer.finished();
-        watch.cpu_ns = host::cpu_ns().saturating_sub(cpu);
-        watch.throttled_ns = host::throttled_ns().zip(throttled).map_or(0, |(now, then)| now.saturating_sub(then));
+        before.until_now(&mut watch);
         let duration_ns = match duration() {
             // A closed loop of a number of requests is as long as they take.
             u64::MAX => tally.last_finished,
-            ended => ended,
+            ended => ended.saturating_sub(config.warmup_ns()),
         };
-        let setup = setup(config, threads, io, Start::at(start));
-        Ok(conclude(config, setup, duration_ns, tally, series, watch, connections))
+        let setup = setup(config, threads, io, Start::at(warm));
+        let warmup = config.warmup.map(|_| WarmUp::of(&warmup, duration().min(config.warmup_ns())));
+        Ok(conclude(config, setup, duration_ns, tally, warmup, series, watch, connections))
     }
 
     /// Waits until every thread has opened what it can.
@@ -172,25 +177,57 @@ impl Crew {
     }
 }
 
-/// Collects seconds and shows snapshots until the last thread has nothing more to say.
-fn follow(
-    events: &Receiver<Event>,
-    shards: &[Arc<Shard>],
-    observer: &mut dyn Observer,
+/// What the process had used when what is measured began.
+struct Before {
+    throttled_ns: Option<u64>,
+    cpu_ns: u64,
+}
+
+impl Before {
+    fn now() -> Self {
+        Self { throttled_ns: host::throttled_ns(), cpu_ns: host::cpu_ns() }
+    }
+
+    /// Takes note of what was used since.
+    fn until_now(&self, watch: &mut SelfWatch) {
+        watch.cpu_ns = host::cpu_ns().saturating_sub(self.cpu_ns);
+        let throttled = host::throttled_ns().zip(self.throttled_ns);
+        watch.throttled_ns = throttled.map_or(0, |(now, then)| now.saturating_sub(then));
+    }
+}
+
+/// What the main thread does while the others send.
+struct Follower<'a> {
+    events: &'a Receiver<Event>,
+    shards: &'a [Arc<Shard>],
     start: u64,
-    duration_ns: &dyn Fn() -> u64,
-) -> Series {
-    let mut series = Series::default();
-    let mut shown = now_ns();
-    loop {
-        match events.recv_timeout(SNAPSHOTS) {
-            Ok(Event::Second(second)) => series.add(&second),
-            Ok(Event::Opened { .. }) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return series,
-        }
-        if !shards.is_empty() && now_ns().saturating_sub(shown) >= nanos(SNAPSHOTS) {
-            shown = now_ns();
-            observer.snapshot(&snapshot(shards, shown.saturating_sub(start), duration_ns()));
+    /// When the warm-up ends (CLOCK_MONOTONIC).
+    warm: u64,
+    /// T as it stands, in nanoseconds.
+    duration: &'a dyn Fn() -> u64,
+}
+
+impl Follower<'_> {
+    /// Collects seconds and shows snapshots until the last thread has nothing more to say.
+    fn follow(&self, observer: &mut dyn Observer, before: &mut Before) -> Series {
+        let mut series = Series::default();
+        let mut shown = now_ns();
+        let mut is_warm = self.warm == self.start;
+        loop {
+            let until_warm = if is_warm { u64::MAX } else { self.warm.saturating_sub(now_ns()) };
+            match self.events.recv_timeout(SNAPSHOTS.min(Duration::from_nanos(until_warm))) {
+                Ok(Event::Second(second)) => series.add(&second),
+                Ok(Event::Opened { .. }) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return series,
+            }
+            if !is_warm && now_ns() >= self.warm {
+                is_warm = true;
+                *before = Before::now();
+            }
+            if !self.shards.is_empty() && now_ns().saturating_sub(shown) >= nanos(SNAPSHOTS) {
+                shown = now_ns();
+                observer.snapshot(&snapshot(self.shards, shown.saturating_sub(self.start), (self.duration)()));
+            }
         }
     }
 }
@@ -211,6 +248,7 @@ fn collect(threads: Vec<JoinHandle<io::Result<Option<Report>>>>) -> Result<Repor
             None => all = Some(report),
             Some(all) => {
                 all.tally.merge(&report.tally);
+                all.warmup.merge(&report.warmup);
                 all.watch.merge(&report.watch);
                 all.connections.merge(&report.connections);
             }
@@ -257,11 +295,13 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
 }
 
 /// Judges the run and holds it against its objectives.
+#[expect(clippy::too_many_arguments, reason = "each is a part of the result, made elsewhere")]
 fn conclude(
     config: &Config,
     setup: Setup,
     duration_ns: u64,
     tally: Tally,
+    warmup: Option<WarmUp>,
     series: Series,
     generator: SelfWatch,
     connections: Connections,
@@ -274,5 +314,15 @@ fn conclude(
     };
     let slo = config.slos.iter().map(|slo| slo.evaluate(measured)).collect();
     let verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
-    Summary::new(Parts { setup, duration_ns, tally, series: series.finish(), slo, verdict, generator, connections })
+    Summary::new(Parts {
+        setup,
+        duration_ns,
+        tally,
+        warmup,
+        series: series.finish(),
+        slo,
+        verdict,
+        generator,
+        connections,
+    })
 }

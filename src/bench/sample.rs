@@ -174,6 +174,15 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Takes its instants as nanoseconds after one `ns` later, before which nothing of it happened.
+    pub fn rebase(&mut self, ns: u64) {
+        for instant in
+            [&mut self.scheduled, &mut self.ready, &mut self.started, &mut self.first_byte, &mut self.finished]
+        {
+            *instant = instant.saturating_sub(ns);
+        }
+    }
+
     /// finished − scheduled: what a user feels.
     pub fn response_time(&self) -> u64 {
         self.finished.saturating_sub(self.scheduled)

@@ -14,6 +14,7 @@ use super::stage::Stage;
 use super::statistics::Intervals;
 use super::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
 use super::verdict::{SelfWatch, Verdict};
+use super::warmup::WarmUp;
 
 /// Name and version of the JSON form.
 pub const SCHEMA: &str = "scalectl.bench/1";
@@ -205,6 +206,9 @@ pub struct Summary {
     pub requests: Vec<RequestSummary>,
     /// The distributions.
     pub histograms: Distributions,
+    /// What was scheduled in the warm-up, which all else leaves out; `null` where there was none.
+    #[serde(default)]
+    pub warmup: Option<WarmUp>,
     /// What finished in each second.
     pub series: Vec<Second>,
     /// Response times by when requests were scheduled.
@@ -224,6 +228,8 @@ pub struct Parts {
     pub duration_ns: u64,
     /// Everything counted.
     pub tally: Tally,
+    /// The warm-up, where there was one.
+    pub warmup: Option<WarmUp>,
     /// What finished in each second.
     pub series: Vec<Second>,
     /// The objectives' results.
@@ -269,7 +275,7 @@ fn per_second(count: u64, duration_ns: u64) -> f64 {
 impl Summary {
     /// Derives all figures from what was counted.
     pub fn new(parts: Parts) -> Self {
-        let Parts { setup, duration_ns, tally, series, slo, verdict, generator, connections } = parts;
+        let Parts { setup, duration_ns, tally, warmup, series, slo, verdict, generator, connections } = parts;
         let achieved_rate = achieved_rate(&tally, duration_ns);
         let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished, batches } =
             tally;
@@ -305,6 +311,7 @@ impl Summary {
             bytes: Bytes { received: bytes[0], sent: bytes[1] },
             requests: kinds.into_iter().map(RequestSummary::from).collect(),
             histograms: distributions,
+            warmup,
             series,
             batches,
             intervals,
@@ -340,6 +347,10 @@ impl Summary {
                 return Err(MergeError::Differ { what: "durations", one, other });
             }
             parts.tally.merge(&result.parts().tally);
+            parts.warmup = match (&parts.warmup, &result.warmup) {
+                (Some(one), Some(other)) => Some(one.merged(other)),
+                (one, other) => one.as_ref().or(other.as_ref()).cloned(),
+            };
             parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
             parts.setup.threads += result.setup.threads;
             parts.setup.interrupted |= result.setup.interrupted;
@@ -382,6 +393,7 @@ impl Summary {
             setup: self.setup.clone(),
             duration_ns: self.duration_ns,
             tally,
+            warmup: self.warmup.clone(),
             series: self.series.clone(),
             slo: self.slo.clone(),
             verdict: self.verdict.clone(),

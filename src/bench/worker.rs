@@ -17,7 +17,7 @@ use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
 use super::recorder::Recorder;
-use super::sample::{Cause, Fault, Outcome, Phase, Sample, Side};
+use super::sample::{Cause, Fault, Outcome, Phase, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
 use super::summary::Connections;
@@ -50,6 +50,8 @@ pub struct Orders {
     pub at_start: usize,
     /// T, in nanoseconds.
     pub duration_ns: u64,
+    /// How much of T, from its beginning, is counted apart.
+    pub warmup_ns: u64,
     /// How long after T it still sends and waits.
     pub grace_ns: u64,
     /// Longest time an answer may take.
@@ -85,6 +87,8 @@ pub enum Event {
 pub struct Report {
     /// Everything it counted.
     pub tally: Tally,
+    /// The same of the warm-up.
+    pub warmup: Tally,
     /// What it observed of itself.
     pub watch: SelfWatch,
     /// Its connections.
@@ -129,7 +133,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         transport: Transport::new(orders.io, orders.dialer.clone())?,
         slots: Vec::new(),
         pool: Pool::new(orders.limit),
-        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.events.clone()),
+        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.warmup_ns, orders.events.clone()),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
         opened: 0,
@@ -235,10 +239,16 @@ impl Worker {
         }
         let mut published = 0;
         let mut asked = u64::MAX;
+        let mut is_warm = self.orders.warmup_ns == 0;
         loop {
             self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(now_ns().saturating_sub(asked));
             self.deal_with_completions();
             let now = self.now();
+            if !is_warm && now >= self.orders.warmup_ns {
+                is_warm = true;
+                self.warmed_up();
+                *effort = Effort::begin(self.start.saturating_add(now));
+            }
             self.expire(now);
             let is_batch_full = self.begin_due(now);
             let upcoming = self.upcoming(now);
@@ -256,6 +266,12 @@ impl Worker {
             let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
             asked = self.transport.wait(wait)?;
         }
+    }
+
+    /// From here on it watches itself for the result.
+    fn warmed_up(&mut self) {
+        self.watch = SelfWatch { not_opened: self.watch.not_opened, ..SelfWatch::default() };
+        self.recorder.warmed_up(self.transport.warnings());
     }
 
     /// Until when to sleep: the next arrival, the next request that takes too long, the end; and now and then in
@@ -364,9 +380,10 @@ impl Worker {
             self.note_fault(fault);
         }
         let sample = flight.sample(self.start, &self.orders.mix, end);
-        self.record(&sample);
-        self.slots[slot].free_since = sample.finished;
-        match self.take_due(sample.finished) {
+        let finished = sample.finished;
+        self.recorder.record(sample, self.end());
+        self.slots[slot].free_since = finished;
+        match self.take_due(finished) {
             Some(next) => self.begin(slot, next),
             None => self.pool.give_back(slot, self.transport.is_open(slot)),
         }
@@ -410,10 +427,6 @@ impl Worker {
         self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange });
     }
 
-    fn record(&mut self, sample: &Sample) {
-        self.recorder.record(sample, self.end());
-    }
-
     /// Takes note of a connection that was opened.
     fn connected(&mut self, connect_ns: u64, tls_ns: Option<u64>) {
         self.opened += 1;
@@ -430,7 +443,7 @@ impl Worker {
 
     fn publish(&self) {
         if let Some(shard) = &self.orders.shard {
-            shard.publish(self.recorder.tally(), self.pool.busy() as u64);
+            shard.publish(self.recorder.tally(self.now()), self.pool.busy() as u64);
         }
     }
 
@@ -444,7 +457,7 @@ impl Worker {
             let outcome = Outcome::Unfinished;
             let unfinished = End { outcome, status: None, finished: now_ns(), exchange };
             let sample = flight.sample(self.start, &self.orders.mix, unfinished);
-            self.recorder.record(&sample, end);
+            self.recorder.record(sample, end);
         }
         let mut left = 0;
         // In a closed loop nothing is scheduled that is not sent.
@@ -453,7 +466,7 @@ impl Worker {
         {
             self.orders.arrivals.next();
             self.recorder.unsent(self.orders.mix.kind_of(arrival.n), arrival.at_ns);
-            left += 1;
+            left += u64::from(arrival.at_ns >= self.orders.warmup_ns);
         }
         if self.pool.has_free() && !is_aborted {
             self.watch.unsent_while_free += left;
@@ -465,6 +478,7 @@ impl Worker {
             peak: self.pool.peak() as u64,
             opened: self.opened,
         };
-        Report { tally: self.recorder.finish(), watch: self.watch, connections, io: self.transport.name() }
+        let (tally, warmup) = self.recorder.finish();
+        Report { tally, warmup, watch: self.watch, connections, io: self.transport.name() }
     }
 }

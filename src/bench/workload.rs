@@ -24,6 +24,9 @@ pub struct Workload {
     /// Rates that follow each other, instead of `rate` and `duration`: `"100rps:30s"`, `"100..5000rps:2m"`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stages: Vec<Stage>,
+    /// How much of the schedule, from its beginning, is counted apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warmup: Option<TimeSpan>,
     /// The mix; empty means one `GET /`.
     #[serde(default)]
     pub requests: Vec<RequestSpec>,

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::chart;
 use super::figures::{count, duration, duration_or, interval_or, percent, quantile, rate, slo_value};
 use crate::bench::statistics::{Interval, LEVEL};
-use crate::bench::{Distribution, Percentile, Process, Summary};
+use crate::bench::{Distribution, Percentile, Process, Summary, WarmUp};
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -128,7 +128,26 @@ fn totals(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<(
     items(out, "", &ended, width)?;
     let offered = summary.offered_rate.map(|offered| format!("offered {}", rate(offered)));
     let rates = [format!("achieved {}", rate(summary.achieved_rate)), format!("errors {}", percent(c.error_rate()))];
+    if let Some(warmup) = &summary.warmup {
+        items(out, "Warm-up", &warm_up(warmup), width)?;
+    }
     items(out, "Rate", &plain(offered.into_iter().chain(rates)), width)
+}
+
+/// The part that everything else leaves out.
+fn warm_up(warmup: &WarmUp) -> Vec<(Style, String)> {
+    let c = &warmup.counts;
+    let at = |p| quantile(warmup.histograms.response.percentile(p, c.scheduled));
+    let seconds = trim(warmup.duration_ns as f64 / 1e9);
+    let mut items =
+        vec![(FAINT, format!("left out: {seconds} s")), (FAINT, format!("{} scheduled", count(c.scheduled)))];
+    if c.ok < c.scheduled {
+        items.push((BAD, format!("{} not ok", count(c.scheduled - c.ok))));
+    }
+    items.extend(
+        [("p50", Percentile::P50), ("p99", Percentile::P99)].map(|(name, p)| (FAINT, format!("{name} {}", at(p)))),
+    );
+    items
 }
 
 fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<()> {
@@ -212,7 +231,7 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
 }
 
 /// Why figures that have a value have no interval: one line for each reason.
-fn refused(summary: &Summary) -> Vec<String> {
+pub(super) fn refused(summary: &Summary) -> Vec<String> {
     let response = &summary.histograms.response;
     let has_value = |name: &str| match name.parse() {
         Ok(p) => response.percentile(p, summary.counts.scheduled).value().is_some(),

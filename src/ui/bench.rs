@@ -15,6 +15,8 @@ pub struct LiveBench {
     /// Requests that had ended, and when, at the last snapshots: the rate is taken over about a second.
     earlier: Vec<(u64, u64)>,
     printed_second: u64,
+    /// Names of the parts of the schedule, each with its end in nanoseconds after the start.
+    parts: Vec<(u64, String)>,
 }
 
 enum Shape {
@@ -31,18 +33,22 @@ impl LiveBench {
         } else {
             Shape::Lines
         };
-        Self { shape, is_quiet, earlier: Vec::new(), printed_second: 0 }
+        Self { shape, is_quiet, earlier: Vec::new(), printed_second: 0, parts: Vec::new() }
     }
 
     /// Requests a second that ended within about the last second.
     fn recent_rate(&mut self, snapshot: &Snapshot) -> f64 {
         let now = (snapshot.elapsed_ns, snapshot.counts.sent);
+        // Counting begins anew after the warm-up.
+        if self.earlier.last().is_some_and(|(_, sent)| *sent > now.1) {
+            self.earlier.clear();
+        }
         self.earlier.push(now);
         let second_ago = snapshot.elapsed_ns.saturating_sub(1_000_000_000);
         let keep_from = self.earlier.iter().rposition(|(at, _)| *at <= second_ago).unwrap_or(0);
         self.earlier.drain(..keep_from);
         match self.earlier.first() {
-            Some((at, sent)) if *at < now.0 => (now.1 - sent) as f64 / ((now.0 - at) as f64 / 1e9),
+            Some((at, sent)) if *at < now.0 => now.1.saturating_sub(*sent) as f64 / ((now.0 - at) as f64 / 1e9),
             _ => 0.0,
         }
     }
@@ -72,6 +78,7 @@ impl Observer for LiveBench {
         if self.is_quiet {
             return;
         }
+        self.parts = parts(run);
         if let Shape::Bar(bar) = &self.shape {
             let template = "{bar:24.cyan/dim} {prefix}\n{wide_msg}";
             if let Ok(style) = ProgressStyle::with_template(template) {
@@ -86,7 +93,12 @@ impl Observer for LiveBench {
         let figures = self.figures(snapshot);
         let elapsed = snapshot.elapsed_ns.min(snapshot.duration_ns);
         let is_over = snapshot.elapsed_ns > snapshot.duration_ns;
-        let state = if is_over { ", waiting for the last answers" } else { "" };
+        let part = self.parts.iter().find(|(end, _)| snapshot.elapsed_ns < *end);
+        let state = match part {
+            _ if is_over => ", waiting for the last answers".to_owned(),
+            Some((_, name)) => format!(", {name}"),
+            None => String::new(),
+        };
         match &self.shape {
             Shape::Bar(bar) => {
                 bar.set_position(elapsed / 1_000_000);
@@ -108,6 +120,18 @@ impl Observer for LiveBench {
             bar.finish_and_clear();
         }
     }
+}
+
+/// The warm-up, and the stages in their order, each with its end in nanoseconds after the start.
+fn parts(run: &Started) -> Vec<(u64, String)> {
+    let warmup = (run.warmup_ns > 0).then(|| (run.warmup_ns, "warm-up".to_owned()));
+    let number = run.stages.len();
+    let ends = run.stages.iter().scan(0u64, |end, stage| {
+        *end = end.saturating_add(u64::try_from(stage.duration().0.as_nanos()).unwrap_or(u64::MAX));
+        Some((*end, stage))
+    });
+    let stages = ends.enumerate().map(|(i, (end, stage))| (end, format!("stage {} of {number}: {stage}", i + 1)));
+    warmup.into_iter().chain(stages).collect()
 }
 
 /// How far a run of `duration_ns` is; nobody knows how long a closed loop of a number of requests takes.

@@ -2,6 +2,7 @@
 
 use crate::bench::{Config, Length, Process, Stage};
 use crate::error::Failure;
+use crate::units::TimeSpan;
 
 /// The part of the arguments that says when requests are sent.
 #[derive(Debug, clap::Args)]
@@ -15,6 +16,9 @@ pub struct ScheduleArgs {
     /// another (100..5000rps:2m); repeat for more
     #[arg(long = "stage", value_name = "RATE:TIME", conflicts_with_all = ["rps", "duration", "number"])]
     stages: Vec<Stage>,
+    /// How much of the schedule, from its beginning, is reported apart: the figures are about the rest
+    #[arg(long, value_name = "TIME", env = "SCALECTL_WARMUP")]
+    warmup: Option<TimeSpan>,
 }
 
 impl ScheduleArgs {
@@ -35,6 +39,7 @@ impl ScheduleArgs {
         if !self.stages.is_empty() {
             config.stages.clone_from(&self.stages);
         }
+        config.warmup = self.warmup.or(config.warmup);
         config.length = length.unwrap_or(config.length);
         Ok(())
     }
