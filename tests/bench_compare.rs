@@ -87,7 +87,7 @@ fn is_called_different(found: &[Change]) -> bool {
 /// Pairs of equal runs, with any difference counted: over all six figures together at most 5% are called different.
 #[test]
 fn equal_runs_are_called_different_in_at_most_five_of_a_hundred() {
-    for (rho, requests) in [(0.5, 20_000), (0.8, 60_000)] {
+    for (rho, requests) in [(0.5, 10_000), (0.8, 60_000)] {
         let found = compare(PAIRS, requests, rho, 1.0);
         let alarms = found.iter().filter(|pair| is_called_different(pair)).count();
         let given = Figure::ALL.map(|figure| known(&found, figure));
@@ -103,8 +103,8 @@ fn equal_runs_are_called_different_in_at_most_five_of_a_hundred() {
 /// Times that are 20% longer are found in most pairs, as worse and never as better.
 #[test]
 fn a_real_difference_of_a_fifth_is_found_in_most() {
-    for (rho, requests) in [(0.5, 20_000), (0.8, 120_000)] {
-        let pairs = 100;
+    for (rho, requests) in [(0.5, 10_000), (0.8, 60_000)] {
+        let pairs = 50;
         let found = compare(pairs, requests, rho, 1.2);
         let with = |finding| found.iter().filter(|pair| pair.iter().any(|c| c.finding == finding)).count() as u64;
         let (worse, better) = (with(Finding::Worse), with(Finding::Better));

@@ -134,8 +134,12 @@ impl Side {
     }
 
     fn errors(&self, level: f64) -> Result<Between, Refusal> {
-        let found = statistics::share_beyond(&self.batches, u64::MAX)?;
-        let (p, variance) = (found.value, found.error * found.error);
+        let failed = |b: &Batch| b.scheduled.saturating_sub(b.response.count()) as f64;
+        let slices: Vec<_> = self.batches.iter().map(|b| (failed(b), b.scheduled as f64)).collect();
+        let found = statistics::ratio(&slices)?;
+        let p = found.value;
+        // Never surer than independent requests would be.
+        let variance = (found.error * found.error).max(p * (1.0 - p) / self.scheduled as f64);
         let n = if variance > 0.0 { p * (1.0 - p) / variance } else { self.scheduled as f64 };
         let t = statistics::student(level, found.freedom());
         let (t2, whole) = (t * t, n + t * t);
@@ -312,6 +316,9 @@ fn change(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Change
     Change { change: finite(change.value), low: finite(change.low), high: finite(change.high), finding, ..none }
 }
 
+/// Something about a result that both sides should share, as text.
+type Setting = fn(&Summary) -> String;
+
 /// Why results may not be comparable.
 fn warnings(before: &[Summary], after: &[Summary]) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -329,16 +336,15 @@ fn warnings(before: &[Summary], after: &[Summary]) -> Vec<String> {
         }
     }
     let all: Vec<&Summary> = before.iter().chain(after).collect();
-    let seconds = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
-    let settings: [(&str, &dyn Fn(&Summary) -> String); 8] = [
-        ("targets", &|r| r.setup.target.clone()),
-        ("kinds of schedule", &|r| r.setup.arrivals.clone()),
-        ("rates", &|r| r.setup.rate.map_or_else(|| "max".to_owned(), |rate| format!("{rate}/s"))),
-        ("durations", &|r| format!("{:.0} s", r.duration_ns as f64 / 1e9)),
-        ("timeouts", &|r| seconds(r.setup.timeout_ns)),
-        ("numbers of connections", &|r| r.connections.limit.to_string()),
-        ("requests", &|r| r.requests.iter().map(|q| q.name.as_str()).collect::<Vec<_>>().join(", ")),
-        ("versions of scalectl", &|r| r.setup.version.clone()),
+    let settings: [(&str, Setting); 8] = [
+        ("targets", |r| r.setup.target.clone()),
+        ("kinds of schedule", |r| r.setup.arrivals.clone()),
+        ("rates", |r| r.setup.rate.map_or_else(|| "max".to_owned(), |rate| format!("{rate}/s"))),
+        ("durations", |r| format!("{:.0} s", r.duration_ns as f64 / 1e9)),
+        ("timeouts", |r| format!("{:.3} s", r.setup.timeout_ns as f64 / 1e9)),
+        ("numbers of connections", |r| r.connections.limit.to_string()),
+        ("requests", |r| r.requests.iter().map(|q| q.name.as_str()).collect::<Vec<_>>().join(", ")),
+        ("versions of scalectl", |r| r.setup.version.clone()),
     ];
     for (what, of) in settings {
         let mut found: Vec<String> = Vec::new();
