@@ -48,6 +48,7 @@ mod schedule;
 pub mod search;
 mod series;
 mod slo;
+mod spool;
 mod stage;
 pub mod statistics;
 mod summary;
