@@ -198,3 +198,21 @@ fn assert_charts(found: &Value, result: &Value) {
     assert_eq!(sum(histogram, 1), result["counts"]["ok"].as_u64().unwrap());
     assert!(errors["bars"].as_u64().unwrap() > 0 && histogram["bars"].as_u64().unwrap() > 3);
 }
+
+/// No browser is needed to see that there is nothing to draw.
+#[test]
+fn a_run_in_which_nothing_ended_well_has_a_page_without_times() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("page.html");
+    let server = Server::start(|_| Fate::Answer(503, 0));
+    let output = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+        .args(["bench", &server.url(), "--rps", "50", "-z", "1s", "-q", "--output", "text", "--output"])
+        .arg(format!("html={}", file.display()))
+        .output()
+        .unwrap();
+    let page = fs::read_to_string(file).unwrap_or_else(|e| panic!("{e}: {output:?}"));
+    let charts: Vec<_> =
+        page.split("<figure class=\"card\" id=\"").skip(1).filter_map(|f| f.split('"').next()).collect();
+    assert_eq!(charts, ["throughput", "errors"]);
+    assert!(page.contains("none ok") && page.contains("50 of 50") && !page.contains("NaN"), "{page}");
+}

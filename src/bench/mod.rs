@@ -50,6 +50,7 @@ mod schedule;
 pub mod search;
 mod series;
 mod slo;
+mod spool;
 mod stage;
 pub mod statistics;
 mod summary;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::distribution::{Distribution, Packed};
 use super::sample::{Outcome, Sample};
 use super::schedule::SECOND_NS;
+use super::spool::Spool;
 
 /// What finished in one second, while it can still grow.
 #[derive(Debug, Clone, Default)]
@@ -116,11 +117,11 @@ impl TryFrom<&Second> for OpenSecond {
     }
 }
 
-/// Collects the seconds of all threads. A second is packed to a few hundred bytes once threads have moved on.
+/// Collects the seconds of all threads. A second is packed, and goes to disk, once threads have moved on.
 #[derive(Debug, Default)]
 pub struct Series {
     open: BTreeMap<u64, OpenSecond>,
-    packed: BTreeMap<u64, Second>,
+    packed: Spool<Second>,
 }
 
 impl Series {
@@ -129,25 +130,34 @@ impl Series {
 
     /// Adds a second of one thread.
     pub fn add(&mut self, second: &OpenSecond) {
-        // A packed second comes back only if a thread is far behind; what this crate packed, it can unpack.
-        let earlier = self.packed.remove(&second.second).and_then(|p| OpenSecond::try_from(&p).ok());
-        self.open
-            .entry(second.second)
-            .or_insert_with(|| earlier.unwrap_or_else(|| OpenSecond::new(second.second)))
-            .merge(second);
+        self.open.entry(second.second).or_insert_with(|| OpenSecond::new(second.second)).merge(second);
         while self.open.len() > Self::OPEN
-            && let Some((number, oldest)) = self.open.pop_first()
+            && let Some((_, oldest)) = self.open.pop_first()
         {
-            self.packed.insert(number, Second::from(&oldest));
+            self.packed.add(Second::from(&oldest));
         }
     }
 
     /// All seconds from the start to the last one in which something finished, empty ones included.
-    pub fn finish(mut self) -> Vec<Second> {
-        self.packed.extend(self.open.iter().map(|(number, open)| (*number, Second::from(open))));
-        let Some(last) = self.packed.keys().next_back().copied() else { return Vec::new() };
-        (0..=last).map(|n| self.packed.remove(&n).unwrap_or_else(|| Second::from(&OpenSecond::new(n)))).collect()
+    pub fn finish(self) -> Vec<Second> {
+        let mut seconds = BTreeMap::new();
+        for second in self.packed.finish().into_iter().chain(self.open.values().map(Second::from)) {
+            match seconds.remove(&second.second) {
+                None => seconds.insert(second.second, second),
+                // A thread was far behind.
+                Some(earlier) => seconds.insert(second.second, sum(&earlier, &second).unwrap_or(earlier)),
+            };
+        }
+        let Some(last) = seconds.keys().next_back().copied() else { return Vec::new() };
+        (0..=last).map(|n| seconds.remove(&n).unwrap_or_else(|| Second::from(&OpenSecond::new(n)))).collect()
     }
+}
+
+/// Two parts of the same second as one. What this crate packed, it can unpack.
+fn sum(one: &Second, other: &Second) -> Option<Second> {
+    let mut both = OpenSecond::try_from(one).ok()?;
+    both.merge(&OpenSecond::try_from(other).ok()?);
+    Some(Second::from(&both))
 }
 
 #[cfg(test)]

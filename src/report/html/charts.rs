@@ -68,10 +68,14 @@ pub fn charts(summary: &Summary) -> io::Result<Vec<Plot>> {
     let spans: Vec<Span> =
         pieces(summary, together).into_iter().map(|seconds| Span::of(seconds, elapsed)).collect::<io::Result<_>>()?;
     let time = Scale::Linear { low: 0.0, high: elapsed.max(f64::MIN_POSITIVE) };
-    let mut charts = vec![latency(&spans, time), throughput(summary, &spans, time)];
+    // Where nothing ended well, there is no time to be drawn.
+    let any_ok = |chart: fn(&Summary) -> Plot| (summary.counts.ok > 0).then(|| chart(summary));
+    let mut charts = Vec::new();
+    charts.extend((summary.counts.ok > 0).then(|| latency(&spans, time)));
+    charts.push(throughput(summary, &spans, time));
     charts.extend(errors(&spans, time));
-    charts.push(spectrum(summary));
-    charts.push(histogram(&summary.histograms.response));
+    charts.extend(any_ok(spectrum));
+    charts.extend(any_ok(|summary| histogram(&summary.histograms.response)));
     Ok(charts)
 }
 

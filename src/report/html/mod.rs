@@ -147,7 +147,9 @@ fn tiles(summary: &Summary) -> Vec<Tile> {
 }
 
 fn within(found: Interval) -> String {
-    format!("{}% interval {}", LEVEL * 100.0, super::figures::interval(found))
+    // A line may end before it, and not within.
+    let interval = super::figures::interval(found).replace('–', "\u{2060}–\u{2060}").replace(' ', "\u{a0}");
+    format!("{}% interval {interval}", LEVEL * 100.0)
 }
 
 fn latencies(summary: &Summary) -> Section {
