@@ -1,5 +1,7 @@
 //! The mix of requests, compiled before the first one is sent. The content of request n depends on (seed, n) only.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{
     ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
@@ -9,6 +11,7 @@ use http::{Method, Request, Uri};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::replay::Recording;
 use super::target::Target;
 use super::template::{Template, TemplateError};
 use super::transport;
@@ -73,6 +76,14 @@ pub struct Room {
     head: usize,
 }
 
+impl Room {
+    /// Puts another path in the place of the `/` that begins at `start`.
+    fn set_path(&mut self, start: usize, path: &str) {
+        self.text.replace_range(start..=start, path);
+        self.head += path.len() - 1;
+    }
+}
+
 /// A compiled mix.
 #[derive(Debug, Clone)]
 pub struct Mix {
@@ -80,6 +91,8 @@ pub struct Mix {
     /// Running sums of the weights.
     bounds: Vec<u64>,
     rng: ChaCha8Rng,
+    /// The log that method and path are taken from: there is a kind for each of its methods.
+    replay: Option<Arc<Recording>>,
 }
 
 impl Mix {
@@ -102,7 +115,19 @@ impl Mix {
         if bounds.last().is_none_or(|sum| *sum == 0) {
             return Err(MixError::Weightless);
         }
-        Ok(Self { kinds, bounds, rng: ChaCha8Rng::seed_from_u64(seed) })
+        Ok(Self { kinds, bounds, rng: ChaCha8Rng::seed_from_u64(seed), replay: None })
+    }
+
+    /// Takes method and path from a log; the kinds are one for each of its methods, in their order.
+    #[must_use]
+    pub fn replaying(mut self, recording: Arc<Recording>) -> Self {
+        self.replay = Some(recording);
+        self
+    }
+
+    /// Kind and path of request `n` of the log, if there is one.
+    fn replayed(&self, n: u64) -> Option<(usize, &str)> {
+        self.replay.as_ref()?.request(n)
     }
 
     /// Names of the kinds, by index.
@@ -117,18 +142,33 @@ impl Mix {
 
     /// The kind of request `n`.
     pub fn kind_of(&self, n: u64) -> usize {
+        if let Some((kind, _)) = self.replayed(n) {
+            return kind;
+        }
         if self.kinds.len() == 1 { 0 } else { self.draw_kind(&mut self.stream(n)) }
     }
 
     /// Kind and content of request `n`.
     pub fn request(&self, n: u64) -> (usize, Request<Bytes>) {
         let mut rng = self.stream(n);
+        if let Some((kind, path)) = self.replayed(n) {
+            let mut request = self.kinds[kind].render(n, &mut rng);
+            // A path that is none was left out when the log was read.
+            *request.uri_mut() = path.parse().unwrap_or_default();
+            return (kind, request);
+        }
         let index = self.choose(&mut rng);
         (index, self.kinds[index].render(n, &mut rng))
     }
 
     /// Kind of request `n` and its bytes in HTTP/1.1, which may stand in `room`.
     pub(super) fn wire<'a>(&'a self, n: u64, room: &'a mut Room) -> (usize, transport::Request<'a>) {
+        if let Some((index, path)) = self.replayed(n) {
+            let kind = &self.kinds[index];
+            kind.write(n, &mut self.stream(n), room);
+            room.set_path(kind.method.as_str().len() + 1, path);
+            return (index, kind.outgoing(room));
+        }
         if let [Kind { constant: Some(constant), .. }] = self.kinds.as_slice() {
             return (0, self.kinds[0].outgoing(constant));
         }
@@ -402,6 +442,27 @@ mod tests {
             assert_eq!((wire.is_head, wire.closes), (kind == 4, kind == 1));
         }
         assert_eq!(kinds.len(), 6);
+    }
+
+    #[test]
+    fn a_log_gives_method_and_path_and_the_mix_the_rest() {
+        let line = |request: &str| format!("h - - [10/Oct/2000:13:55:36 +0000] \"{request} HTTP/1.1\" 200 1\n");
+        let log = ["GET /a?b=c", "HEAD /", "GET /{{no}}", "POST /long/path"].map(line).concat();
+        let recording = Arc::new(Recording::read(log.as_bytes(), Default::default(), true).unwrap());
+        let kinds = ["GET", "HEAD", "POST"].map(|method| {
+            spec(serde_json::json!({"name": method, "method": method, "path": "/", "headers": {"X-Id": "{{ seq() }}"}}))
+        });
+        let mix = Mix::compile(&target(), &kinds, 0).unwrap().replaying(recording);
+        let mut room = Room::default();
+        for (n, expected, kind) in [(0, "GET /a?b=c", 0), (1, "HEAD /", 1), (3, "POST /long/path", 2)] {
+            let (index, wire) = mix.wire(n, &mut room);
+            let text = std::str::from_utf8(wire.bytes).unwrap();
+            assert!(text.starts_with(&format!("{expected} HTTP/1.1\r\n")), "{text}");
+            assert!(text.contains(&format!("x-id: {n}\r\n")) && text.ends_with("\r\n\r\n"), "{text}");
+            assert_eq!((wire.head, wire.is_head, index, mix.kind_of(n)), (wire.bytes.len(), kind == 1, kind, kind));
+            let (same, request) = mix.request(n);
+            assert_eq!((same, format!("{} {}", request.method(), request.uri())), (kind, expected.to_owned()));
+        }
     }
 
     #[test]

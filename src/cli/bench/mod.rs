@@ -1,6 +1,7 @@
 //! `scalectl bench`.
 
 mod find_max;
+mod replay;
 mod schedule;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::thread;
 use anyhow::Result;
 
 use self::find_max::FindMax;
+use self::replay::ReplayArgs;
 use self::schedule::ScheduleArgs;
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
@@ -53,6 +55,8 @@ pub struct Args {
     requests: Option<u64>,
     #[command(flatten)]
     schedule: ScheduleArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
@@ -164,6 +168,8 @@ impl Args {
         config.io = self.io;
         let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
         self.schedule.apply(&mut config, self.rps.is_some(), length)?;
+        let like = self.request(&config.target)?;
+        self.replay.apply(&mut config, like, global)?;
         config.connections = self.connections;
         config.threads = self.threads;
         config.seed = self.seed.unwrap_or(config.seed);
