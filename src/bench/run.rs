@@ -67,11 +67,7 @@ impl From<super::mix::MixError> for Error {
 pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Error> {
     config.check()?;
     let schedule = config.schedule();
-    let mix = Mix::compile(&config.target, &config.requests, config.seed)?;
-    let mix = match &config.replay {
-        Some(recording) => mix.replaying(Arc::clone(recording)),
-        None => mix,
-    };
+    let mix = config.mix()?;
     let refused = |fault| Error::NoConnection { address: address(config), fault };
     let dialer = Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)?;
     let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
@@ -317,6 +313,7 @@ fn conclude(
     connections: Connections,
 ) -> Summary {
     debug_assert!(tally.counts.holds(), "{:?}", tally.counts);
+    debug_assert!(tally.flows.holds(), "{:?}", tally.flows);
     let measured = Measured {
         response: &tally.distributions.response,
         scheduled: tally.counts.scheduled,

@@ -18,7 +18,8 @@ pub struct ReplayArgs {
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["rps", "duration", "number", "stages", "arrivals", "method", "body", "workload", "find_max"]
+        conflicts_with_all = ["rps", "duration", "number", "stages", "arrivals", "method", "body", "body_file", "body_json",
+            "form", "multipart", "urls", "workload", "find_max"]
     )]
     replay: Option<PathBuf>,
     /// How many times as fast as the log: 2 takes half the time [default: 1]
@@ -30,12 +31,17 @@ pub struct ReplayArgs {
 }
 
 impl ReplayArgs {
-    /// Takes the log for what `config` is to send, each request with the headers of `like`.
+    /// Whether a log is replayed.
+    pub fn is_wanted(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Takes the log for what `config` is to send, each request with the headers of the first of `like`.
     ///
     /// # Errors
     ///
     /// It cannot be read or replayed, or the target has a path of its own.
-    pub fn apply(&self, config: &mut Config, like: RequestSpec, global: &Global) -> Result<(), Failure> {
+    pub fn apply(&self, config: &mut Config, like: &[RequestSpec], global: &Global) -> Result<(), Failure> {
         let Some(path) = &self.replay else { return Ok(()) };
         if config.target.path != "/" {
             let what = format!("the URL has the path {}, but a replay takes paths from its log", config.target.path);
@@ -54,13 +60,10 @@ impl ReplayArgs {
         if !skipped.is_empty() {
             global.say(&format!("{} lines of {name} are left out: {skipped}", skipped.count()));
         }
-        let kind = |method: &String| RequestSpec {
-            name: Some(method.clone()),
-            method: method.clone(),
-            path: "/".to_owned(),
-            ..like.clone()
-        };
+        let like = like.first().cloned().unwrap_or_else(|| RequestSpec::get("/"));
+        let kind = |method: &String| RequestSpec { name: Some(method.clone()), method: method.clone(), ..like.clone() };
         config.requests = recording.methods().iter().map(kind).collect();
+        config.flows.clear();
         config.stages.clear();
         config.replay = Some(Arc::new(recording));
         Ok(())
