@@ -13,6 +13,7 @@
 //! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
 //! | whether the generator itself was the limit | [`Verdict`] |
 //! | the result | [`Summary`] |
+//! | whether the difference of results is real | [`compare`] |
 //! | the highest rate that holds: where to look, and what a probe showed | [`search`], [`find_max`] |
 //!
 //! Instants are CLOCK_MONOTONIC in nanoseconds. Per request: `scheduled` (the schedule says), `ready` (due, and a
@@ -27,6 +28,7 @@ mod batches;
 mod capacity;
 mod check;
 mod clock;
+pub mod compare;
 mod config;
 mod content;
 mod control;
@@ -37,6 +39,7 @@ mod flight;
 mod flows;
 mod host;
 mod kind;
+mod laps;
 mod log_line;
 mod mix;
 mod pool;
@@ -70,13 +73,14 @@ pub use control::Control;
 pub use distribution::{Distribution, Packed, Percentile, Quantile};
 pub use feed::FeedError;
 pub use flows::FlowCounts;
+pub use laps::{Lap, Laps};
 pub use mix::{Ingredients, Mix, MixError};
 pub use progress::{Observer, Snapshot, Started};
 pub use replay::{Recording, ReplayError, Speed};
 pub use run::{Error, run};
 pub use sample::{Cause, Fault, FaultKind, Outcome, Phase, Sample, Side};
 pub use schedule::{Arrival, Arrivals, Schedule};
-pub use series::Second;
+pub use series::{OpenSecond, Second};
 pub use slo::{Measure, Slo, SloError, SloResult};
 pub use stage::{Process, Stage, StageError};
 pub use summary::{Connections, Latency, MergeError, RequestSummary, Setup, Summary};
