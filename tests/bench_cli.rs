@@ -45,6 +45,10 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--arrivals", "often"], "constant (evenly spaced) or poisson"),
         (&["--arrivals", "poisson", "--rps", "max"], "leave out --rps max"),
         (&["--warmup", "10s"], "the warm-up must be shorter than the whole schedule, 10s, not 10s"),
+        (&["--replay", "/nowhere.log"], "/nowhere.log cannot be replayed"),
+        (&["--replay", "Cargo.toml"], "line 1: it is neither in the common"),
+        (&["--replay", "x.log", "--rps", "5"], "cannot be used with"),
+        (&["--speed", "2"], "--replay"),
         (&["-c", "0"], "the number of connections"),
         (&["--rps", "most"], "or max"),
         (&["--pacing", "often"], "a time from 1us to 1s"),
@@ -277,4 +281,38 @@ fn an_interrupt_prints_the_result_so_far() {
             assert_eq!(count("ok"), server.count());
         }
     }
+}
+
+/// What is in the log comes, in its order, and nothing that may change something; what is left out is said.
+#[test]
+fn a_log_is_replayed_from_stdin() {
+    use std::io::Write as _;
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let mut log = String::new();
+    for n in 0..100 {
+        let method = ["GET", "GET", "HEAD", "POST"][n % 4];
+        let second = 10 + n / 50;
+        log += &format!("h - - [10/Oct/2000:13:55:{second} +0000] \"{method} /{n}?q HTTP/1.1\" 200 1 \"-\" \"-\"\n");
+    }
+    let mut child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+        .args(["bench", &server.url(), "--replay", "-", "--speed", "2", "-c", "1", "--json"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(log.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_exit(&output, 0);
+    let said = stderr(&output);
+    assert!(said.contains("25 lines of - are left out: 25 are neither GET nor HEAD"), "{said}");
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["counts"]["ok"], &json["arrivals"]), (&75.into(), &"replay".into()));
+    // 75 requests within two seconds, the gap behind the last one included, at twice the speed.
+    let duration = json["duration_ns"].as_u64().unwrap();
+    assert!((950_000_000..=1_000_000_100).contains(&duration), "{duration}");
+    let seen: Vec<_> = server.seen().into_iter().map(|s| format!("{} {}", s.method, s.path)).collect();
+    let expected: Vec<_> =
+        (0..100).filter(|n| n % 4 < 3).map(|n| format!("{} /{n}?q", if n % 4 == 2 { "HEAD" } else { "GET" })).collect();
+    assert_eq!(seen, expected);
 }

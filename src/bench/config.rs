@@ -4,12 +4,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use super::clock::nanos;
 use super::control::Control;
 use super::mix::{Ingredients, Mix, MixError};
+use super::replay::Recording;
 use super::schedule::Schedule;
 use super::slo::Slo;
 use super::stage::{Process, Stage};
@@ -125,6 +127,8 @@ pub struct Config {
     pub length: Length,
     /// Rates that follow each other, instead of the one rate and the length.
     pub stages: Vec<Stage>,
+    /// A log whose instants, methods and paths are taken, instead of a rate; of the mix only the headers are.
+    pub replay: Option<Arc<Recording>>,
     /// How much of the schedule, from its beginning, is counted apart.
     pub warmup: Option<TimeSpan>,
     /// How arrivals are laid out at a rate.
@@ -213,6 +217,7 @@ impl Config {
             io: Io::default(),
             length: Length::Duration(Self::DURATION),
             stages: Vec::new(),
+            replay: None,
             warmup: None,
             arrivals: Process::default(),
             connections: None,
@@ -255,7 +260,11 @@ impl Config {
     /// It cannot be sent.
     pub fn mix(&self) -> Result<Mix, MixError> {
         let ingredients = Ingredients { requests: &self.requests, flows: &self.flows, feeds: &self.feeds };
-        Mix::of(&self.target, ingredients, self.seed)
+        let mix = Mix::of(&self.target, ingredients, self.seed)?;
+        Ok(match &self.replay {
+            Some(recording) => mix.replaying(Arc::clone(recording)),
+            None => mix,
+        })
     }
 
     /// The arrivals.
@@ -269,6 +278,9 @@ impl Config {
 
     /// The same rates with evenly spaced arrivals, which cost nothing to count.
     pub(super) fn schedule_without_draws(&self) -> Schedule {
+        if let Some(recording) = &self.replay {
+            return Schedule::recorded(Arc::clone(recording));
+        }
         match self.length {
             Length::Duration(span) if self.closed_loop => Schedule::closed_loop(nanos(span.0), u64::MAX),
             Length::Requests(count) if self.closed_loop => Schedule::closed_loop(u64::MAX, count),
@@ -280,6 +292,9 @@ impl Config {
 
     /// The highest rate that is asked for, in arrivals a second.
     fn peak_rate(&self) -> f64 {
+        if let Some(recording) = &self.replay {
+            return recording.peak() as f64;
+        }
         if self.stages.is_empty() {
             return self.rate.per_second();
         }

@@ -2,6 +2,7 @@
 //! only.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
@@ -12,6 +13,7 @@ use super::answer::Answer;
 use super::check::captured_names;
 use super::feed::{FeedError, Feeds};
 use super::kind::{Kind, KindError};
+use super::replay::Recording;
 use super::sample::Outcome;
 use super::schedule::Arrival;
 use super::target::Target;
@@ -74,6 +76,14 @@ pub struct Room {
     pub(super) head: usize,
 }
 
+impl Room {
+    /// Puts another path in the place of the `/` that begins at `start`.
+    fn set_path(&mut self, start: usize, path: &str) {
+        self.bytes.splice(start..=start, path.bytes());
+        self.head += path.len() - 1;
+    }
+}
+
 /// What a mix is made of.
 #[derive(Debug, Clone, Copy)]
 pub struct Ingredients<'a> {
@@ -114,6 +124,8 @@ pub struct Mix {
     bounds: Vec<u64>,
     feeds: Feeds,
     rng: ChaCha8Rng,
+    /// The log that method and path are taken from: there is a kind for each of its methods.
+    replay: Option<Arc<Recording>>,
 }
 
 /// How far apart the draws of the steps of a flow begin, in words of the generator.
@@ -147,6 +159,7 @@ impl Mix {
             bounds: Vec::new(),
             feeds,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            replay: None,
         };
         for spec in requests {
             mix.add_request(target, spec)?;
@@ -158,6 +171,18 @@ impl Mix {
             return Err(MixError::Weightless);
         }
         Ok(mix)
+    }
+
+    /// Takes method and path from a log; the kinds are one for each of its methods, in their order.
+    #[must_use]
+    pub fn replaying(mut self, recording: Arc<Recording>) -> Self {
+        self.replay = Some(recording);
+        self
+    }
+
+    /// Kind and path of request `n` of the log, if there is one.
+    fn replayed(&self, n: u64) -> Option<(usize, &str)> {
+        self.replay.as_ref()?.request(n)
     }
 
     fn add_entry(&mut self, entry: Entry, weight: u32) {
@@ -231,6 +256,9 @@ impl Mix {
     }
 
     fn entry_of(&self, n: u64) -> Entry {
+        if let Some((kind, _)) = self.replayed(n) {
+            return Entry::Request(kind);
+        }
         if let [entry] = self.entries.as_slice() { *entry } else { self.draw_entry(&mut self.stream(n, 0)) }
     }
 
@@ -272,6 +300,13 @@ impl Mix {
     /// Kind and content of request `n`, or of the first step of flow `n`.
     pub fn request(&self, n: u64) -> (usize, Request<Bytes>) {
         let mut rng = self.stream(n, 0);
+        if let Some((kind, path)) = self.replayed(n) {
+            let scope = &mut Scope { n, rng: &mut rng, feeds: &self.feeds, captured: &[] };
+            let mut request = self.kinds[kind].render(scope);
+            // A path that is none was left out when the log was read.
+            *request.uri_mut() = path.parse().unwrap_or_default();
+            return (kind, request);
+        }
         let index = self.choose(&mut rng);
         let scope = &mut Scope { n, rng: &mut rng, feeds: &self.feeds, captured: &[] };
         (index, self.kinds[index].render(scope))
@@ -284,6 +319,13 @@ impl Mix {
         visit: Option<&Visit>,
         room: &'a mut Room,
     ) -> (usize, transport::Request<'a>) {
+        if let Some((index, path)) = self.replayed(n) {
+            let kind = &self.kinds[index];
+            let scope = &mut Scope { n, rng: &mut self.stream(n, 0), feeds: &self.feeds, captured: &[] };
+            kind.write(scope, None, room);
+            room.set_path(kind.method.as_str().len() + 1, path);
+            return (index, kind.outgoing(room));
+        }
         if let [Kind { constant: Some(constant), .. }] = self.kinds.as_slice() {
             return (0, self.kinds[0].outgoing(constant));
         }
@@ -473,6 +515,27 @@ mod tests {
             assert_eq!((wire.is_head, wire.closes), (kind == 4, kind == 1));
         }
         assert_eq!(kinds.len(), 6);
+    }
+
+    #[test]
+    fn a_log_gives_method_and_path_and_the_mix_the_rest() {
+        let line = |request: &str| format!("h - - [10/Oct/2000:13:55:36 +0000] \"{request} HTTP/1.1\" 200 1\n");
+        let log = ["GET /a?b=c", "HEAD /", "GET /{{no}}", "POST /long/path"].map(line).concat();
+        let recording = Arc::new(Recording::read(log.as_bytes(), Default::default(), true).unwrap());
+        let kinds = ["GET", "HEAD", "POST"].map(|method| {
+            spec(serde_json::json!({"name": method, "method": method, "path": "/", "headers": {"X-Id": "{{ seq() }}"}}))
+        });
+        let mix = Mix::compile(&target(), &kinds, 0).unwrap().replaying(recording);
+        let mut room = Room::default();
+        for (n, expected, kind) in [(0, "GET /a?b=c", 0), (1, "HEAD /", 1), (3, "POST /long/path", 2)] {
+            let (index, wire) = mix.wire(n, None, &mut room);
+            let text = std::str::from_utf8(wire.bytes).unwrap();
+            assert!(text.starts_with(&format!("{expected} HTTP/1.1\r\n")), "{text}");
+            assert!(text.contains(&format!("x-id: {n}\r\n")) && text.ends_with("\r\n\r\n"), "{text}");
+            assert_eq!((wire.head, wire.is_head, index, mix.kind_of(n)), (wire.bytes.len(), kind == 1, kind, kind));
+            let (same, request) = mix.request(n);
+            assert_eq!((same, format!("{} {}", request.method(), request.uri())), (kind, expected.to_owned()));
+        }
     }
 
     #[test]

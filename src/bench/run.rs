@@ -296,18 +296,24 @@ fn address(config: &Config) -> String {
     config.unix_socket.as_ref().map_or_else(|| config.target.address(), |path| path.display().to_string())
 }
 
-/// Arrivals a second, of stages their mean; `None` in a closed loop.
+/// Arrivals a second, of stages and of a log their mean; `None` in a closed loop.
 fn rate(config: &Config) -> Option<f64> {
     match config.schedule_without_draws() {
         _ if config.closed_loop => None,
-        stages if !config.stages.is_empty() => Some(stages.count() as f64 * 1e9 / stages.duration_ns().max(1) as f64),
+        stages if !config.stages.is_empty() || config.replay.is_some() => {
+            Some(stages.count() as f64 * 1e9 / stages.duration_ns().max(1) as f64)
+        }
         _ => Some(config.rate.per_second()),
     }
 }
 
 /// How arrivals are laid out.
 fn arrivals(config: &Config) -> String {
-    if config.closed_loop { "closed_loop".to_owned() } else { config.arrivals.to_string() }
+    match &config.replay {
+        Some(_) => "replay".to_owned(),
+        None if config.closed_loop => "closed_loop".to_owned(),
+        None => config.arrivals.to_string(),
+    }
 }
 
 fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {

@@ -11,6 +11,7 @@ use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Exp1};
 
+use super::replay::Recording;
 use super::stage::{ARRIVAL, Leg, Stage, clamp, micro};
 use crate::units::Rate;
 
@@ -35,6 +36,8 @@ enum Profile {
     Even(Arc<[Leg]>),
     /// A Poisson process of that rate, drawn with a seed.
     Poisson(Arc<[Leg]>, u64),
+    /// At the instants of a log.
+    Recorded(Arc<Recording>),
     /// As soon as a connection is free: no instants of its own.
     ClosedLoop,
 }
@@ -69,6 +72,12 @@ impl Schedule {
         let legs: Arc<[Leg]> = Leg::all(stages).into();
         let duration_ns = legs.last().map_or(0, Leg::end_ns);
         Self { profile: Profile::Even(legs), duration_ns, limit: u64::MAX }
+    }
+
+    /// The instants of a log.
+    pub fn recorded(recording: Arc<Recording>) -> Self {
+        let (duration_ns, limit) = (recording.duration_ns(), recording.count());
+        Self { profile: Profile::Recorded(recording), duration_ns, limit }
     }
 
     /// Arrivals whenever a connection is free: for `duration_ns`, or `count` of them, whichever ends first.
@@ -108,11 +117,12 @@ impl Schedule {
         match &self.profile {
             Profile::Poisson(..) | Profile::ClosedLoop if self.limit < u64::MAX => self.limit,
             Profile::Even(_) | Profile::Poisson(..) => clamp(self.units().div_ceil(ARRIVAL)).min(self.limit),
+            Profile::Recorded(_) => self.limit,
             Profile::ClosedLoop => u64::MAX,
         }
     }
 
-    /// Arrivals a second that the profile asks for at `at_ns`; `None` in a closed loop, and beyond the end.
+    /// Arrivals a second that the profile asks for at `at_ns`; `None` in a closed loop, of a log, and beyond the end.
     pub fn rate_at(&self, at_ns: u64) -> Option<f64> {
         self.legs().iter().find(|leg| at_ns < leg.end_ns()).map(|leg| leg.rate_at(at_ns))
     }
@@ -134,7 +144,7 @@ impl Schedule {
     fn legs(&self) -> &[Leg] {
         match &self.profile {
             Profile::Even(legs) | Profile::Poisson(legs, _) => legs,
-            Profile::ClosedLoop => &[],
+            Profile::Recorded(_) | Profile::ClosedLoop => &[],
         }
     }
 
@@ -198,8 +208,10 @@ impl Arrivals {
         if n >= self.schedule.limit {
             return None;
         }
-        if self.is_closed_loop() {
-            return Some(Arrival { n, at_ns: 0 });
+        match &self.schedule.profile {
+            Profile::ClosedLoop => return Some(Arrival { n, at_ns: 0 }),
+            Profile::Recorded(recording) => return recording.at_ns(n).map(|at_ns| Arrival { n, at_ns }),
+            Profile::Even(_) | Profile::Poisson(..) => {}
         }
         let end = self.schedule.units();
         let units = match &mut self.walk {

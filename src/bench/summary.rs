@@ -96,9 +96,9 @@ pub struct Setup {
     pub target: String,
     /// Version of scalectl.
     pub version: String,
-    /// Arrivals a second that were asked for, of stages their mean; `None` in a closed loop.
+    /// Arrivals a second that were asked for, of stages and of a log their mean; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// How arrivals were laid out: `constant`, `poisson` or `closed_loop`.
+    /// How arrivals were laid out: `constant`, `poisson`, `replay` or `closed_loop`.
     pub arrivals: String,
     /// The stages of the schedule, where it has any.
     #[serde(default)]

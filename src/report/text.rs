@@ -76,6 +76,9 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     line(out, "Target", &shorten(&setup.target, width - 12))?;
     let interrupted = setup.interrupted.then(|| (WARN, "interrupted".to_owned()));
     let load = match setup.rate {
+        Some(mean) if setup.arrivals == "replay" => {
+            format!("{} rps on average for {} s", trim(mean), trim(seconds))
+        }
         Some(mean) if !setup.stages.is_empty() => {
             let mean = trim(mean);
             format!("{mean} rps on average for {} s in {}", trim(seconds), plural(setup.stages.len() as u64, "stage"))
@@ -86,6 +89,9 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     let mut load = plain([load]);
     if setup.rate.is_none() {
         load.push((WARN, "closed loop: omits waiting".to_owned()));
+    }
+    if setup.arrivals == "replay" {
+        load.extend(plain(["replay of a log".to_owned()]));
     }
     if setup.arrivals == Process::Poisson.to_string() {
         load.extend(plain(["Poisson arrivals".to_owned()]));

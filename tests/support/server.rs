@@ -88,6 +88,21 @@ impl Fate {
 /// Decides on each request; called in the order in which heads are read.
 pub type Script = Box<dyn FnMut(&Seen) -> Fate + Send>;
 
+/// One server with a queue, in virtual time: departure = max(arrival, previous departure) + service, in the order of
+/// the sequence numbers, whose service times these are (ns). Timers that fire late never add up.
+pub fn queue(service_ns: Vec<u64>) -> impl FnMut(&Seen) -> Fate + Send + 'static {
+    let mut departures: Vec<u64> = Vec::with_capacity(service_ns.len());
+    move |seen| {
+        let seq = seen.seq as usize;
+        // Those before it were sent before it: what is not read yet is about to be.
+        while departures.len() <= seq {
+            let previous = departures.last().copied().unwrap_or(0);
+            departures.push(seen.at_ns.max(previous) + service_ns[departures.len()]);
+        }
+        Fate::Answer(200, departures[seq])
+    }
+}
+
 /// A running server.
 pub struct Server {
     address: SocketAddr,

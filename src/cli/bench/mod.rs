@@ -2,6 +2,7 @@
 
 mod file;
 mod find_max;
+mod replay;
 mod request;
 mod results;
 mod schedule;
@@ -15,6 +16,7 @@ use anyhow::Result;
 
 use self::file::BenchFile;
 use self::find_max::FindMax;
+use self::replay::ReplayArgs;
 use self::request::RequestArgs;
 use self::results::Recording;
 use self::schedule::ScheduleArgs;
@@ -62,6 +64,8 @@ pub struct Args {
     requests: Option<u64>,
     #[command(flatten)]
     schedule: ScheduleArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
@@ -183,6 +187,10 @@ impl Args {
                 config
             }
         };
+        if self.replay.is_wanted() {
+            let like = self.request.requests(&config.target)?;
+            self.replay.apply(&mut config, &like, global)?;
+        }
         self.request.expect(&mut config);
         match self.rps {
             Some(Rps::Max) => config.closed_loop = true,

@@ -1,0 +1,71 @@
+//! Replaying an access log, as flags.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::bench::{Config, Recording, RequestSpec, Speed};
+use crate::cli::Global;
+use crate::error::Failure;
+
+/// The part of the arguments that replays a log.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Load")]
+pub struct ReplayArgs {
+    /// Replay an access log, '-' for stdin: its timing, methods and paths; common, combined, or JSON lines as nginx and
+    /// Caddy write them. Only GET and HEAD are sent
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["rps", "duration", "number", "stages", "arrivals", "method", "body", "body_file", "body_json",
+            "form", "multipart", "urls", "workload", "find_max"]
+    )]
+    replay: Option<PathBuf>,
+    /// How many times as fast as the log: 2 takes half the time [default: 1]
+    #[arg(long, value_name = "FACTOR", requires = "replay")]
+    speed: Option<Speed>,
+    /// Send every method of the log, whatever it changes; bodies are empty, as logs have none
+    #[arg(long, requires = "replay")]
+    replay_unsafe: bool,
+}
+
+impl ReplayArgs {
+    /// Whether a log is replayed.
+    pub fn is_wanted(&self) -> bool {
+        self.replay.is_some()
+    }
+
+    /// Takes the log for what `config` is to send, each request with the headers of the first of `like`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or replayed, or the target has a path of its own.
+    pub fn apply(&self, config: &mut Config, like: &[RequestSpec], global: &Global) -> Result<(), Failure> {
+        let Some(path) = &self.replay else { return Ok(()) };
+        if config.target.path != "/" {
+            let what = format!("the URL has the path {}, but a replay takes paths from its log", config.target.path);
+            return Err(Failure::usage(what).hint("leave the path out of the URL"));
+        }
+        let name = path.display();
+        let cannot = |why: String| Failure::usage(format!("{name} cannot be replayed")).because(why);
+        let log: Box<dyn BufRead> = if path.as_os_str() == "-" {
+            Box::new(io::stdin().lock())
+        } else {
+            Box::new(BufReader::new(File::open(path).map_err(|e| cannot(e.to_string()))?))
+        };
+        let recording = Recording::read(log, self.speed.unwrap_or_default(), self.replay_unsafe)
+            .map_err(|error| cannot(error.to_string()))?;
+        let skipped = recording.skipped();
+        if !skipped.is_empty() {
+            global.say(&format!("{} lines of {name} are left out: {skipped}", skipped.count()));
+        }
+        let like = like.first().cloned().unwrap_or_else(|| RequestSpec::get("/"));
+        let kind = |method: &String| RequestSpec { name: Some(method.clone()), method: method.clone(), ..like.clone() };
+        config.requests = recording.methods().iter().map(kind).collect();
+        config.flows.clear();
+        config.stages.clear();
+        config.replay = Some(Arc::new(recording));
+        Ok(())
+    }
+}
