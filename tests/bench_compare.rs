@@ -87,7 +87,7 @@ fn is_called_different(found: &[Change]) -> bool {
 /// Pairs of equal runs, with any difference counted: over all six figures together at most 5% are called different.
 #[test]
 fn equal_runs_are_called_different_in_at_most_five_of_a_hundred() {
-    for (rho, requests) in [(0.5, 10_000), (0.8, 60_000)] {
+    for (rho, requests) in [(0.5, 20_000), (0.8, 120_000)] {
         let found = compare(PAIRS, requests, rho, 1.0);
         let alarms = found.iter().filter(|pair| is_called_different(pair)).count();
         let given = Figure::ALL.map(|figure| known(&found, figure));
