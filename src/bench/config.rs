@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::clock::nanos;
 use super::control::Control;
 use super::mix::MixError;
+use super::reach::{Reach, ReachError};
 use super::schedule::Schedule;
 use super::slo::Slo;
 use super::stage::{Process, Stage};
@@ -139,6 +140,8 @@ pub struct Config {
     pub insecure: bool,
     /// Unix socket that is connected to instead of the target's host and port.
     pub unix_socket: Option<PathBuf>,
+    /// How connections reach the target.
+    pub reach: Reach,
     /// Objectives that the result is held against.
     pub slos: Vec<Slo>,
     /// Ends the run early.
@@ -170,6 +173,9 @@ pub enum ConfigError {
         /// What was asked for.
         what: &'static str,
     },
+    /// The target cannot be reached in this way.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// The mix cannot be sent.
     #[error(transparent)]
     Mix(#[from] MixError),
@@ -215,6 +221,7 @@ impl Config {
             seed: rand::random::<u32>().into(),
             insecure: false,
             unix_socket: None,
+            reach: Reach::default(),
             slos: Vec::new(),
             control: Control::default(),
         }
@@ -270,6 +277,18 @@ impl Config {
     /// How much of the schedule, from its beginning, is counted apart, in nanoseconds.
     pub fn warmup_ns(&self) -> u64 {
         self.warmup.map_or(0, |span| nanos(span.0))
+    }
+
+    /// The mix as it is sent.
+    pub(super) fn requests(&self) -> Vec<RequestSpec> {
+        let specs =
+            if self.requests.is_empty() { vec![RequestSpec::get(&self.target.path)] } else { self.requests.clone() };
+        specs.into_iter().map(|spec| self.reach.adapt(spec)).collect()
+    }
+
+    /// Longest time that opening a connection may take.
+    pub fn connect_timeout(&self) -> TimeSpan {
+        self.reach.connect_timeout.unwrap_or(self.timeout).min(self.timeout)
     }
 
     /// The grace time.

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | when to send: pure, tested without a network | [`Schedule`] |
 //! | what to send, compiled before the run | [`Workload`], [`Mix`], `template` |
-//! | what a run is asked to do | [`Config`], [`Target`], [`Slo`] |
+//! | what a run is asked to do | [`Config`], [`Target`], [`Reach`], [`Slo`] |
 //! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight` |
 //! | bytes to the target and back | `transport` |
 //! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
@@ -33,6 +33,7 @@ mod host;
 mod mix;
 mod pool;
 mod progress;
+mod reach;
 mod recorder;
 mod run;
 mod sample;
@@ -60,6 +61,7 @@ pub use control::Control;
 pub use distribution::{Distribution, Packed, Percentile, Quantile};
 pub use mix::{Mix, MixError};
 pub use progress::{Observer, Snapshot, Started};
+pub use reach::{ConnectTo, Family, Reach, ReachError, Resolve, TlsSettings, TlsVersion};
 pub use run::{Error, run};
 pub use sample::{Cause, Fault, FaultKind, Outcome, Phase, Sample, Side};
 pub use schedule::{Arrival, Arrivals, Schedule};

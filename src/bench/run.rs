@@ -17,7 +17,7 @@ use super::series::Series;
 use super::slo::Measured;
 use super::summary::{self, Connections, Parts, Setup, Summary};
 use super::tally::Tally;
-use super::transport::Dialer;
+use super::transport::{DialError, Dialer};
 use super::verdict::{self, SelfWatch};
 use super::warmup::WarmUp;
 use super::worker::{self, Event, Orders, Report};
@@ -67,11 +67,19 @@ impl From<super::mix::MixError> for Error {
 pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Error> {
     config.check()?;
     let schedule = config.schedule();
-    let mix = Mix::compile(&config.target, &config.requests, config.seed)?;
-    let refused = |fault| Error::NoConnection { address: address(config), fault };
-    let dialer = Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)?;
+    let mix = Mix::compile(&config.target, &config.requests(), config.seed)?;
+    let dialer =
+        Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure, &config.reach).map_err(|error| {
+            match error {
+                DialError::Reach(error) => Error::Config(error.into()),
+                DialError::Fault(fault) => Error::NoConnection { address: address(config), fault },
+            }
+        })?;
     let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
-    crew.work(config, &schedule, observer)
+    let mut summary = crew.work(config, &schedule, observer)?;
+    summary.setup.dns_ns = dialer.dns_ns();
+    summary.verdict.notes.extend(config.reach.notes());
+    Ok(summary)
 }
 
 /// The threads of a run.
@@ -102,6 +110,7 @@ impl Crew {
                 warmup_ns: config.warmup_ns(),
                 grace_ns: nanos(config.grace().0),
                 timeout: config.timeout.0,
+                connect_timeout: config.connect_timeout().0,
                 pacing: config.pacing,
                 io: config.io,
                 control: config.control.clone(),
@@ -290,6 +299,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
         start,
+        dns_ns: None,
         interrupted: config.control.is_interrupted(),
     }
 }

@@ -117,6 +117,9 @@ pub struct Setup {
     pub grace_ns: u64,
     /// The start on both clocks.
     pub start: Start,
+    /// How long the look-up of the target's name took, before the start; `None` where there was none.
+    #[serde(default)]
+    pub dns_ns: Option<u64>,
     /// Whether the user ended it early.
     pub interrupted: bool,
 }

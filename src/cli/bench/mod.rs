@@ -1,5 +1,6 @@
 //! `scalectl bench`.
 
+mod connection;
 mod find_max;
 mod schedule;
 
@@ -9,6 +10,7 @@ use std::thread;
 
 use anyhow::Result;
 
+use self::connection::ConnectionArgs;
 use self::find_max::FindMax;
 use self::schedule::ScheduleArgs;
 use super::report::{columns, emit, outputs_or_default};
@@ -92,6 +94,8 @@ pub struct Args {
     /// Accept every TLS certificate
     #[arg(long, help_heading = "Request")]
     insecure: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
     /// Objective that the result is held against: 'p99<50ms', 'errors<0.1%', 'rate>=9900'; repeat for more
     #[arg(long, value_name = "OBJECTIVE", help_heading = "Result")]
     slo: Vec<Slo>,
@@ -129,6 +133,9 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let config = self.config(global)?;
+        if let Some(note) = config.reach.notes().filter(|_| !global.quiet) {
+            anstream::eprintln!("note: {note}");
+        }
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
@@ -171,6 +178,7 @@ impl Args {
         config.grace = self.grace;
         config.insecure = self.insecure;
         config.unix_socket.clone_from(&self.unix_socket);
+        self.connection.apply(&mut config)?;
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }
@@ -279,6 +287,10 @@ fn failure(error: bench::Error) -> Failure {
                 None => failure,
             }
         }
+        bench::Error::Config(ConfigError::Reach(reach)) => match reach.hint() {
+            Some(hint) => Failure::usage(error.to_string()).hint(hint),
+            None => Failure::usage(error.to_string()),
+        },
         bench::Error::Config(_) => Failure::usage(error.to_string()),
         bench::Error::NoConnection { address, fault } => {
             let kind = fault.kind;
