@@ -332,10 +332,9 @@ fn nginx_is_trusted_by_its_authority_and_its_name() {
 #[test]
 fn nginx_speaks_the_version_of_tls_that_is_left() {
     let nginx = Nginx::start();
-    for (oldest, newest, answer) in [
-        (None, Some(TlsVersion::V1_2), "TLSv1.2 shop.test"),
-        (Some(TlsVersion::V1_3), None, "TLSv1.3 shop.test"),
-    ] {
+    for (oldest, newest, answer) in
+        [(None, Some(TlsVersion::V1_2), "TLSv1.2 shop.test"), (Some(TlsVersion::V1_3), None, "TLSv1.3 shop.test")]
+    {
         let mut config = nginx.config(nginx.port);
         config.connections = Some(1);
         config.length = Length::Requests(1);

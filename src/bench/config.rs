@@ -144,6 +144,8 @@ pub struct Config {
     pub reach: Reach,
     /// Objectives that the result is held against.
     pub slos: Vec<Slo>,
+    /// Conditions that end the run early.
+    pub abort_on: Vec<Slo>,
     /// Ends the run early.
     pub control: Control,
 }
@@ -223,6 +225,7 @@ impl Config {
             unix_socket: None,
             reach: Reach::default(),
             slos: Vec::new(),
+            abort_on: Vec::new(),
             control: Control::default(),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::clock::{Start, nanos, now_ns};
 use super::config::{Config, ConfigError};
+use super::guard::Guard;
 use super::host;
 use super::mix::Mix;
 use super::progress::{Observer, Shard, Snapshot, Started};
@@ -75,8 +76,10 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
                 DialError::Fault(fault) => Error::NoConnection { address: address(config), fault },
             }
         })?;
-    let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
-    let mut summary = crew.work(config, &schedule, observer)?;
+    let mut guard = Guard::new(&config.abort_on, config.control.clone(), observer);
+    let crew = Crew::hire(config, &schedule, &mix, &dialer, guard.is_watching())?;
+    let mut summary = crew.work(config, &schedule, &mut guard)?;
+    guard.conclude(&mut summary);
     summary.setup.dns_ns = dialer.dns_ns();
     summary.verdict.notes.extend(config.reach.notes());
     Ok(summary)
@@ -300,6 +303,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         grace_ns: nanos(config.grace().0),
         start,
         dns_ns: None,
+        aborted: None,
         interrupted: config.control.is_interrupted(),
     }
 }

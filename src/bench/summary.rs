@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::batches::Batches;
 use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
+use super::guard::Aborted;
 use super::series::{OpenSecond, Second, Series};
 use super::slo::{Measured, SloResult};
 use super::stage::Stage;
@@ -120,6 +121,9 @@ pub struct Setup {
     /// How long the look-up of the target's name took, before the start; `None` where there was none.
     #[serde(default)]
     pub dns_ns: Option<u64>,
+    /// Why it was ended early, where a condition did.
+    #[serde(default)]
+    pub aborted: Option<Aborted>,
     /// Whether the user ended it early.
     pub interrupted: bool,
 }

@@ -23,6 +23,7 @@ mod text;
 pub use capacity::{capacity, capacity_json, probe};
 pub use figures::{count, duration, duration_or, percent, rate};
 pub use json::json;
+pub use prometheus::live as live_prometheus;
 pub use text::text;
 
 /// A report format.

@@ -3,6 +3,7 @@
 mod connection;
 mod find_max;
 mod schedule;
+mod watch;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -13,10 +14,13 @@ use anyhow::Result;
 use self::connection::ConnectionArgs;
 use self::find_max::FindMax;
 use self::schedule::ScheduleArgs;
+use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
-use crate::bench::{self, Config, ConfigError, Control, Io, Length, Pacing, RequestSpec, Slo, Summary, Target};
+use crate::bench::{
+    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, RequestSpec, Slo, Summary, Target,
+};
 use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
@@ -96,6 +100,8 @@ pub struct Args {
     insecure: bool,
     #[command(flatten)]
     connection: ConnectionArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     /// Objective that the result is held against: 'p99<50ms', 'errors<0.1%', 'rate>=9900'; repeat for more
     #[arg(long, value_name = "OBJECTIVE", help_heading = "Result")]
     slo: Vec<Slo>,
@@ -139,7 +145,8 @@ impl Args {
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
-        let summary = measure(&config, LiveBench::new(global.quiet))?;
+        let live = Watched::new(LiveBench::new(global.quiet), self.watch.metrics_listen)?;
+        let summary = measure(&config, live)?;
         emit(&summary, &outputs, global)?;
         Ok(exit_of(&summary))
     }
@@ -179,6 +186,7 @@ impl Args {
         config.insecure = self.insecure;
         config.unix_socket.clone_from(&self.unix_socket);
         self.connection.apply(&mut config)?;
+        config.abort_on.clone_from(&self.watch.abort_on);
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }
@@ -253,7 +261,7 @@ pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> 
 /// # Errors
 ///
 /// The configuration is refused, or nothing can be connected to.
-pub fn measure(config: &Config, mut live: LiveBench) -> Result<Summary> {
+pub fn measure(config: &Config, mut live: impl Observer) -> Result<Summary> {
     interrupt_on_signal(config.control.clone())?;
     Ok(bench::run(config, &mut live).map_err(failure)?)
 }
