@@ -170,13 +170,12 @@ impl Reach {
         (!names.is_empty()).then(|| format!("no proxy is used, although the environment names one: {names}"))
     }
 
-    /// A request as it is sent over such connections.
-    pub(super) fn adapt(&self, mut spec: RequestSpec) -> RequestSpec {
+    /// Makes of a request what is sent over such connections.
+    pub(super) fn adapt(&self, spec: &mut RequestSpec) {
         if self.without_keepalive {
             spec.headers.retain(|name, _| !name.eq_ignore_ascii_case("connection"));
             spec.headers.insert("Connection".to_owned(), "close".to_owned());
         }
-        spec
     }
 
     /// The host and port that connections for these go to.

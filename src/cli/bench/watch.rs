@@ -22,11 +22,11 @@ use crate::report::live_prometheus;
 #[command(next_help_heading = "Result")]
 pub struct WatchArgs {
     /// Serve the running figures to Prometheus at this address, like 127.0.0.1:9100
-    #[arg(long, value_name = "ADDRESS:PORT")]
+    #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "find_max")]
     pub metrics_listen: Option<SocketAddr>,
     /// Condition that ends the run early, as a missed objective: 'errors>5%', 'p99>2s'; looked at every second once
     /// 100 requests have ended; repeat for more
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", conflicts_with = "find_max")]
     pub abort_on: Vec<Slo>,
 }
 

@@ -213,6 +213,9 @@ impl Driver {
 
     /// Sends a request on the open connection of a slot.
     pub fn send(&mut self, slot: usize, request: &Request<'_>) {
+        if self.ring.is_full() {
+            self.start(now_ns());
+        }
         let Some(Place { generation, stage: Stage::Open { link, session } }) = self.places.get_mut(slot) else {
             return;
         };
@@ -540,12 +543,13 @@ impl Driver {
         match step {
             Step::Wait => {}
             Step::Answered(status) => {
-                let Stage::Open { session, .. } = &self.places[slot].stage else { return };
+                let Stage::Open { session, .. } = &mut self.places[slot].stage else { return };
                 let exchange = session.exchange();
+                let answer = session.take_answer();
                 if !session.is_reusable() {
                     self.close(slot);
                 }
-                self.done.push_back(Completion::Answered { slot, status, exchange });
+                self.done.push_back(Completion::Answered { slot, status, exchange, answer });
             }
             Step::Failed(fault) => self.fail(slot, fault),
         }
