@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::control::Control;
+use super::laps::Lap;
 use super::progress::{Observer, Snapshot, Started};
 use super::slo::{Measured, Slo, SloResult};
 use super::summary::Summary;
@@ -83,6 +84,14 @@ impl Observer for Guard<'_> {
             self.looked_ns = snapshot.elapsed_ns;
             self.look(snapshot);
         }
+    }
+
+    fn wants_laps(&self) -> bool {
+        self.inner.wants_laps()
+    }
+
+    fn lap(&mut self, lap: &Lap) {
+        self.inner.lap(lap);
     }
 
     fn finished(&mut self) {

@@ -3,6 +3,7 @@
 mod connection;
 mod find_max;
 mod request;
+mod results;
 mod schedule;
 mod watch;
 
@@ -15,6 +16,7 @@ use anyhow::Result;
 use self::connection::ConnectionArgs;
 use self::find_max::FindMax;
 use self::request::RequestArgs;
+use self::results::Recording;
 use self::schedule::ScheduleArgs;
 use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
@@ -140,9 +142,11 @@ impl Args {
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
-        let live = Watched::new(LiveBench::new(global.quiet), self.watch.metrics_listen)?;
-        let summary = measure(&config, live)?;
+        let (mut recording, outputs) = Recording::new(LiveBench::new(global.quiet), outputs)?;
+        let mut watched = Watched::new(&mut recording, self.watch.metrics_listen)?;
+        let summary = measure(&config, &mut watched)?;
         emit(&summary, &outputs, global)?;
+        recording.finish()?;
         Ok(exit_of(&summary))
     }
 
@@ -249,9 +253,9 @@ pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> 
 /// # Errors
 ///
 /// The configuration is refused, or nothing can be connected to.
-pub fn measure(config: &Config, mut live: impl Observer) -> Result<Summary> {
+pub fn measure(config: &Config, observer: &mut dyn Observer) -> Result<Summary> {
     interrupt_on_signal(config.control.clone())?;
-    Ok(bench::run(config, &mut live).map_err(failure)?)
+    Ok(bench::run(config, observer).map_err(failure)?)
 }
 
 /// Reads an address.

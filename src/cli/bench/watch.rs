@@ -13,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
-use crate::bench::{Observer, Slo, Snapshot, Started};
+use crate::bench::{Lap, Observer, Slo, Snapshot, Started};
 use crate::error::Failure;
 use crate::report::live_prometheus;
 
@@ -31,18 +31,18 @@ pub struct WatchArgs {
 }
 
 /// An observer whose last snapshot can be asked for over HTTP.
-pub struct Watched<O> {
-    inner: O,
+pub struct Watched<'a> {
+    inner: &'a mut dyn Observer,
     page: Option<Arc<Mutex<String>>>,
 }
 
-impl<O: Observer> Watched<O> {
+impl<'a> Watched<'a> {
     /// Serves at `address`, if there is one, until the program ends.
     ///
     /// # Errors
     ///
     /// Nothing can listen there.
-    pub fn new(inner: O, address: Option<SocketAddr>) -> Result<Self, Failure> {
+    pub fn new(inner: &'a mut dyn Observer, address: Option<SocketAddr>) -> Result<Self, Failure> {
         let Some(address) = address else { return Ok(Self { inner, page: None }) };
         let refused = |error: std::io::Error| {
             Failure::usage(format!("cannot listen on {address} for --metrics-listen"))
@@ -82,7 +82,7 @@ fn serve(listener: TcpListener, page: &Arc<Mutex<String>>) {
     });
 }
 
-impl<O: Observer> Observer for Watched<O> {
+impl Observer for Watched<'_> {
     fn is_watching(&self) -> bool {
         self.page.is_some() || self.inner.is_watching()
     }
@@ -101,6 +101,14 @@ impl<O: Observer> Observer for Watched<O> {
             let _ = live_prometheus(snapshot, &mut text);
             *page.lock().unwrap_or_else(PoisonError::into_inner) = String::from_utf8_lossy(&text).into_owned();
         }
+    }
+
+    fn wants_laps(&self) -> bool {
+        self.inner.wants_laps()
+    }
+
+    fn lap(&mut self, lap: &Lap) {
+        self.inner.lap(lap);
     }
 
     fn finished(&mut self) {
