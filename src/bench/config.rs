@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::clock::nanos;
 use super::control::Control;
 use super::mix::{Ingredients, Mix, MixError};
+use super::reach::{Reach, ReachError};
 use super::replay::Recording;
 use super::schedule::Schedule;
 use super::slo::Slo;
@@ -148,8 +149,12 @@ pub struct Config {
     pub insecure: bool,
     /// Unix socket that is connected to instead of the target's host and port.
     pub unix_socket: Option<PathBuf>,
+    /// How connections reach the target.
+    pub reach: Reach,
     /// Objectives that the result is held against.
     pub slos: Vec<Slo>,
+    /// Conditions that end the run early.
+    pub abort_on: Vec<Slo>,
     /// Ends the run early.
     pub control: Control,
 }
@@ -179,6 +184,9 @@ pub enum ConfigError {
         /// What was asked for.
         what: &'static str,
     },
+    /// The target cannot be reached in this way.
+    #[error(transparent)]
+    Reach(#[from] ReachError),
     /// The mix cannot be sent.
     #[error(transparent)]
     Mix(#[from] MixError),
@@ -227,7 +235,9 @@ impl Config {
             seed: rand::random::<u32>().into(),
             insecure: false,
             unix_socket: None,
+            reach: Reach::default(),
             slos: Vec::new(),
+            abort_on: Vec::new(),
             control: Control::default(),
         }
     }
@@ -259,7 +269,12 @@ impl Config {
     ///
     /// It cannot be sent.
     pub fn mix(&self) -> Result<Mix, MixError> {
-        let ingredients = Ingredients { requests: &self.requests, flows: &self.flows, feeds: &self.feeds };
+        let is_default = self.requests.is_empty() && self.flows.is_empty();
+        let mut requests = if is_default { vec![RequestSpec::get(&self.target.path)] } else { self.requests.clone() };
+        let mut flows = self.flows.clone();
+        let steps = flows.iter_mut().flat_map(|flow| &mut flow.steps);
+        requests.iter_mut().chain(steps).for_each(|request| self.reach.adapt(request));
+        let ingredients = Ingredients { requests: &requests, flows: &flows, feeds: &self.feeds };
         let mix = Mix::of(&self.target, ingredients, self.seed)?;
         Ok(match &self.replay {
             Some(recording) => mix.replaying(Arc::clone(recording)),
@@ -304,6 +319,11 @@ impl Config {
     /// How much of the schedule, from its beginning, is counted apart, in nanoseconds.
     pub fn warmup_ns(&self) -> u64 {
         self.warmup.map_or(0, |span| nanos(span.0))
+    }
+
+    /// Longest time that opening a connection may take.
+    pub fn connect_timeout(&self) -> TimeSpan {
+        self.reach.connect_timeout.unwrap_or(self.timeout).min(self.timeout)
     }
 
     /// The grace time.

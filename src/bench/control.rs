@@ -17,28 +17,41 @@ pub struct Control {
 #[derive(Debug)]
 struct State {
     stop_at: AtomicU64,
+    interrupted: AtomicBool,
     aborted: AtomicBool,
 }
 
 impl Default for Control {
     fn default() -> Self {
-        Self { state: Arc::new(State { stop_at: AtomicU64::new(u64::MAX), aborted: AtomicBool::new(false) }) }
+        Self {
+            state: Arc::new(State {
+                stop_at: AtomicU64::new(u64::MAX),
+                interrupted: AtomicBool::new(false),
+                aborted: AtomicBool::new(false),
+            }),
+        }
     }
 }
 
 impl Control {
     /// First call: ends the schedule; what is due is still sent and awaited for the grace time. Second call: aborts.
     pub fn interrupt(&self) {
-        let stop = now_ns() + NOTICE_NS;
-        let was_running = self.state.stop_at.compare_exchange(u64::MAX, stop, Ordering::AcqRel, Ordering::Acquire);
-        if was_running.is_err() {
+        let was_ended = !self.end_schedule();
+        self.state.interrupted.store(true, Ordering::Release);
+        if was_ended {
             self.state.aborted.store(true, Ordering::Release);
         }
     }
 
+    /// Ends the schedule, not on behalf of the user; whether it had not been ended before.
+    pub(super) fn end_schedule(&self) -> bool {
+        let stop = now_ns() + NOTICE_NS;
+        self.state.stop_at.compare_exchange(u64::MAX, stop, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     /// Whether [`Self::interrupt`] was called.
     pub fn is_interrupted(&self) -> bool {
-        self.stop_at() != u64::MAX
+        self.state.interrupted.load(Ordering::Acquire)
     }
 
     /// When the schedule ends (CLOCK_MONOTONIC), at the latest.

@@ -7,7 +7,7 @@
 //! | when to send: pure, tested without a network | [`Schedule`] |
 //! | what to send, compiled before the run | [`Workload`], [`Mix`], `kind`, `content`, `template`, `feed` |
 //! | what is expected of an answer, and taken from it | `check`, `answer`, `visit` |
-//! | what a run is asked to do | [`Config`], [`Target`], [`Slo`] |
+//! | what a run is asked to do | [`Config`], [`Target`], [`Reach`], [`Slo`] |
 //! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight`, `flows` |
 //! | bytes to the target and back | `transport` |
 //! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
@@ -37,6 +37,7 @@ mod effort;
 mod feed;
 mod flight;
 mod flows;
+mod guard;
 mod host;
 mod kind;
 mod laps;
@@ -44,6 +45,7 @@ mod log_line;
 mod mix;
 mod pool;
 mod progress;
+mod reach;
 mod recorder;
 mod replay;
 mod run;
@@ -76,9 +78,11 @@ pub use control::Control;
 pub use distribution::{Distribution, Packed, Percentile, Quantile};
 pub use feed::FeedError;
 pub use flows::FlowCounts;
+pub use guard::Aborted;
 pub use laps::{Lap, Laps};
 pub use mix::{Ingredients, Mix, MixError};
 pub use progress::{Observer, Snapshot, Started};
+pub use reach::{ConnectTo, Family, Reach, ReachError, Resolve, TlsSettings, TlsVersion};
 pub use replay::{Recording, ReplayError, Speed};
 pub use run::{Error, run};
 pub use sample::{Cause, Fault, FaultKind, Outcome, Phase, Sample, Side};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::clock::{Start, nanos, now_ns};
 use super::config::{Config, ConfigError};
+use super::guard::Guard;
 use super::host;
 use super::laps::Laps;
 use super::mix::Mix;
@@ -18,7 +19,7 @@ use super::series::Series;
 use super::slo::Measured;
 use super::summary::{self, Connections, Parts, Setup, Summary};
 use super::tally::Tally;
-use super::transport::Dialer;
+use super::transport::{DialError, Dialer};
 use super::verdict::{self, SelfWatch};
 use super::warmup::WarmUp;
 use super::worker::{self, Event, Orders, Report};
@@ -70,14 +71,22 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     let schedule = config.schedule();
     let mix = config.mix()?;
     let dialer = dialer(config)?;
-    let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
-    crew.work(config, &schedule, observer)
+    let mut guard = Guard::new(&config.abort_on, config.control.clone(), observer);
+    let crew = Crew::hire(config, &schedule, &mix, &dialer, guard.is_watching())?;
+    let mut summary = crew.work(config, &schedule, &mut guard)?;
+    guard.conclude(&mut summary);
+    summary.setup.dns_ns = dialer.dns_ns();
+    summary.verdict.notes.extend(config.reach.notes());
+    Ok(summary)
 }
 
 /// What reaches the target.
 pub(super) fn dialer(config: &Config) -> Result<Dialer, Error> {
-    let refused = |fault| Error::NoConnection { address: address(config), fault };
-    Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)
+    let refused = |error| match error {
+        DialError::Reach(error) => Error::Config(error.into()),
+        DialError::Fault(fault) => Error::NoConnection { address: address(config), fault },
+    };
+    Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure, &config.reach).map_err(refused)
 }
 
 /// The threads of a run.
@@ -109,6 +118,7 @@ impl Crew {
                 warmup_ns: config.warmup_ns(),
                 grace_ns: nanos(config.grace().0),
                 timeout: config.timeout.0,
+                connect_timeout: config.connect_timeout().0,
                 pacing: config.pacing,
                 io: config.io,
                 control: config.control.clone(),
@@ -330,6 +340,8 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
         start,
+        dns_ns: None,
+        aborted: None,
         interrupted: config.control.is_interrupted(),
     }
 }

@@ -129,6 +129,20 @@ impl Slo {
         self.measure
     }
 
+    /// The objective that is met exactly where this one is not.
+    pub fn negated(&self) -> Self {
+        let (comparison, sign) = match self.comparison {
+            Comparison::Below => (Comparison::AtLeast, ">="),
+            Comparison::AtMost => (Comparison::Above, ">"),
+            Comparison::Above => (Comparison::AtMost, "<="),
+            Comparison::AtLeast => (Comparison::Below, "<"),
+        };
+        let is_sign = |c| matches!(c, '<' | '>' | '=');
+        let name = self.text.split(is_sign).next().unwrap_or_default();
+        let limit = self.text.rsplit(is_sign).next().unwrap_or_default();
+        Self { comparison, text: format!("{}{sign}{}", name.trim(), limit.trim()), ..self.clone() }
+    }
+
     /// Holds the objective against a result. A percentile among what failed or was not sent has no value and misses;
     /// where the sample is too small for a percentile, the nearest rank is the maximum, and that is compared.
     pub fn evaluate(&self, measured: Measured<'_>) -> SloResult {
@@ -183,6 +197,17 @@ mod tests {
         }
         let none = "p99<1h".parse::<Slo>().unwrap().evaluate(measured(&response, 100));
         assert_eq!(none.value, None);
+    }
+
+    #[test]
+    fn a_negated_objective_is_met_where_the_other_is_not() {
+        for (text, negated) in
+            [("errors > 5%", "errors<=5%"), ("p99<5ms", "p99>=5ms"), ("rate>=9", "rate<9"), ("max<=1s", "max>1s")]
+        {
+            let objective = text.parse::<Slo>().unwrap().negated();
+            assert_eq!(objective, negated.parse().unwrap());
+            assert_eq!(objective.negated().negated(), objective);
+        }
     }
 
     #[test]

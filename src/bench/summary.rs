@@ -9,6 +9,7 @@ use super::batches::Batches;
 use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
 use super::flows::FlowCounts;
+use super::guard::Aborted;
 use super::series::{OpenSecond, Second, Series};
 use super::slo::{Measured, SloResult};
 use super::stage::Stage;
@@ -118,6 +119,12 @@ pub struct Setup {
     pub grace_ns: u64,
     /// The start on both clocks.
     pub start: Start,
+    /// How long the look-up of the target's name took, before the start; `None` where there was none.
+    #[serde(default)]
+    pub dns_ns: Option<u64>,
+    /// Why it was ended early, where a condition did.
+    #[serde(default)]
+    pub aborted: Option<Aborted>,
     /// Whether the user ended it early.
     pub interrupted: bool,
 }

@@ -60,6 +60,8 @@ pub struct Orders {
     pub grace_ns: u64,
     /// Longest time an answer may take.
     pub timeout: Duration,
+    /// Longest time that opening a connection may take; at most the timeout.
+    pub connect_timeout: Duration,
     /// When it wakes for what is due.
     pub pacing: Pacing,
     /// What drives its sockets.
@@ -131,7 +133,10 @@ struct Slot {
     flight: Option<Flight>,
     /// Since when it is free, in nanoseconds after the start.
     free_since: u64,
-    has_deadline: bool,
+    /// When it is looked at next, whether its request takes too long (CLOCK_MONOTONIC).
+    looked_at: Option<u64>,
+    /// Since when its connection is being opened.
+    dialing: Option<u64>,
 }
 
 /// Opens the connections, waits for the start, and sends until all is answered or the grace time is over. `None` if
@@ -190,7 +195,7 @@ impl Worker {
                 opening.push(slot);
                 taken.push(slot);
                 self.transport.open(slot);
-                deadline = now_ns().saturating_add(nanos(self.orders.timeout));
+                deadline = now_ns().saturating_add(nanos(self.orders.connect_timeout));
             }
             self.transport.wait(Wait::Until(deadline))?;
             while let Some(completion) = self.transport.next() {
@@ -205,7 +210,7 @@ impl Worker {
             if now_ns() >= deadline {
                 for slot in opening.drain(..) {
                     let (phase, _) = self.transport.abort(slot);
-                    let detail = format!("no connection within {:?}", self.orders.timeout);
+                    let detail = format!("no connection within {:?}", self.orders.connect_timeout);
                     faults.push(Fault::new(phase, Cause::Timeout, Side::Server, detail));
                 }
             }
@@ -362,7 +367,7 @@ impl Worker {
             place.flight = Some(flight);
         } else {
             place.flight = Some(Flight::dialing(arrival, ready, now_ns()).on(visit));
-            self.transport.open(slot);
+            self.dial(slot);
         }
         self.set_deadline(slot);
     }
@@ -379,6 +384,9 @@ impl Worker {
         match completion {
             Completion::Opened { slot, connect_ns, tls_ns } => {
                 self.connected(connect_ns, tls_ns);
+                if let Some(place) = self.slots.get_mut(slot) {
+                    place.dialing = None;
+                }
                 self.send(slot);
             }
             Completion::Answered { slot, status, exchange, answer } => {
@@ -389,7 +397,8 @@ impl Worker {
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
                 if is_reused && self.goes_again(slot, &fault, &exchange) {
-                    self.transport.open(slot);
+                    self.dial(slot);
+                    self.set_deadline(slot);
                 } else {
                     let outcome = Outcome::NetworkError(fault);
                     self.finish(slot, End { outcome, status, finished: now_ns(), exchange });
@@ -419,6 +428,7 @@ impl Worker {
         let next = visit.and_then(|visit| self.next_call(visit, &sample));
         self.recorder.record(sample, self.end());
         self.slots[slot].free_since = finished;
+        self.slots[slot].dialing = None;
         if let Some(next) = next {
             self.later.push(next);
         }
@@ -447,31 +457,37 @@ impl Worker {
         }
     }
 
-    fn timeout_ns(&self) -> u64 {
-        nanos(self.orders.timeout)
+    /// When the request of a slot takes too long (CLOCK_MONOTONIC), as it stands.
+    fn due_by(&self, slot: usize) -> Option<u64> {
+        let place = &self.slots[slot];
+        let answered = place.flight.as_ref()?.begun().saturating_add(nanos(self.orders.timeout));
+        let connected =
+            place.dialing.map_or(u64::MAX, |since| since.saturating_add(nanos(self.orders.connect_timeout)));
+        Some(answered.min(connected))
     }
 
     /// Sees to it that the slot is looked at when its request takes too long.
     fn set_deadline(&mut self, slot: usize) {
-        let timeout = self.timeout_ns();
+        let Some(due) = self.due_by(slot) else { return };
         let place = &mut self.slots[slot];
-        if let Some(flight) = &place.flight
-            && !place.has_deadline
-        {
-            place.has_deadline = true;
-            self.deadlines.push(Reverse((flight.begun().saturating_add(timeout), slot)));
+        if place.looked_at.is_none_or(|at| due < at) {
+            place.looked_at = Some(due);
+            self.deadlines.push(Reverse((due, slot)));
         }
     }
 
     /// Ends the requests that take too long; `now` is in nanoseconds after the start.
     fn expire(&mut self, now: u64) {
         let now = now.saturating_add(self.start);
-        while let Some(Reverse((_, slot))) = self.deadlines.peek().copied().filter(|Reverse((at, _))| *at <= now) {
+        while let Some(Reverse((at, slot))) = self.deadlines.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.deadlines.pop();
-            self.slots[slot].has_deadline = false;
+            // An earlier look may have taken its place.
+            if self.slots[slot].looked_at != Some(at) {
+                continue;
+            }
+            self.slots[slot].looked_at = None;
             // The slot may have another request by now.
-            let begun = self.slots[slot].flight.as_ref().map(Flight::begun);
-            if begun.is_some_and(|begun| begun.saturating_add(self.timeout_ns()) <= now) {
+            if self.due_by(slot).is_some_and(|due| due <= now) {
                 self.time_out(slot);
             }
             self.set_deadline(slot);
@@ -480,9 +496,20 @@ impl Worker {
 
     fn time_out(&mut self, slot: usize) {
         let (phase, exchange) = self.transport.abort(slot);
-        let detail = format!("no complete answer within {:?}", self.orders.timeout);
+        let detail = match self.slots[slot].dialing {
+            Some(_) => format!("no connection within {:?}", self.orders.connect_timeout),
+            None => format!("no complete answer within {:?}", self.orders.timeout),
+        };
         let outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
         self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange });
+    }
+
+    /// Opens a connection for the request of a slot.
+    fn dial(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.dialing = Some(now_ns());
+        }
+        self.transport.open(slot);
     }
 
     /// Takes note of a connection that was opened.

@@ -26,6 +26,7 @@ pub use comparison::{comparison, comparison_json, comparison_markdown};
 pub use figures::{count, duration, duration_or, percent, rate};
 pub use hlog::IntervalLog;
 pub use json::json;
+pub use prometheus::live as live_prometheus;
 pub use text::text;
 
 /// A report format.

@@ -2,7 +2,9 @@
 
 use std::io::{self, Write};
 
-use crate::bench::{Latency, Summary};
+use crate::bench::{Counts, Latency, Snapshot, Summary};
+
+const RESPONSE: &str = "From when a request was due to the end of its answer";
 
 /// Writes the totals of `summary`. A percentile without a value is left out.
 ///
@@ -10,19 +12,8 @@ use crate::bench::{Latency, Summary};
 ///
 /// The writer fails.
 pub fn prometheus(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
-    let counts = &summary.counts;
-    head(out, "requests_total", "counter", "Scheduled requests, by how they ended")?;
-    for (outcome, number) in [
-        ("ok", counts.ok),
-        ("http_error", counts.http_error),
-        ("network_error", counts.network_error),
-        ("timeout", counts.timeout),
-        ("unfinished", counts.unfinished),
-        ("unsent", counts.unsent),
-    ] {
-        writeln!(out, "scalectl_bench_requests_total{{outcome=\"{outcome}\"}} {number}")?;
-    }
-    times(out, "response_time", "From when a request was due to the end of its answer", &summary.response_time_ns)?;
+    requests(out, &summary.counts)?;
+    times(out, "response_time", RESPONSE, &summary.response_time_ns)?;
     times(out, "service_time", "From when a request was sent to the end of its answer", &summary.service_time_ns)?;
     times(out, "own_lag", "What the generator itself added", &summary.own_lag_ns)?;
     if let Some(offered) = summary.offered_rate {
@@ -36,6 +27,33 @@ pub fn prometheus(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     for slo in &summary.slo {
         let expression = slo.expression.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
         writeln!(out, "scalectl_bench_slo_met{{objective=\"{expression}\"}} {}", u8::from(slo.ok))?;
+    }
+    Ok(())
+}
+
+/// Writes how a run stands. Its percentiles are of the requests that have ended, failures above all.
+///
+/// # Errors
+///
+/// The writer fails.
+pub fn live(snapshot: &Snapshot, out: &mut impl Write) -> io::Result<()> {
+    requests(out, &snapshot.counts)?;
+    times(out, "response_time", RESPONSE, &Latency::of(&snapshot.response, snapshot.counts.sent))?;
+    gauge(out, "in_flight", "Requests under way", snapshot.in_flight as f64)?;
+    gauge(out, "elapsed_seconds", "Time since the start", snapshot.elapsed_ns as f64 / 1e9)
+}
+
+fn requests(out: &mut impl Write, counts: &Counts) -> io::Result<()> {
+    head(out, "requests_total", "counter", "Scheduled requests, by how they ended")?;
+    for (outcome, number) in [
+        ("ok", counts.ok),
+        ("http_error", counts.http_error),
+        ("network_error", counts.network_error),
+        ("timeout", counts.timeout),
+        ("unfinished", counts.unfinished),
+        ("unsent", counts.unsent),
+    ] {
+        writeln!(out, "scalectl_bench_requests_total{{outcome=\"{outcome}\"}} {number}")?;
     }
     Ok(())
 }

@@ -1,16 +1,21 @@
 //! Where connections go: addresses looked up once per run, TLS settings made once per run.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, TcpListener, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mio::net::{TcpStream, UnixStream};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use socket2::{Domain, Protocol, Type};
 
 use super::channel::{Channel, Socket, Tls};
+use super::session::Session;
 use super::tls;
+use crate::bench::clock::now_ns;
+use crate::bench::reach::{Reach, ReachError};
 use crate::bench::sample::{Cause, Fault, Phase, Side};
 use crate::bench::target::{Scheme, Target};
 
@@ -19,7 +24,32 @@ use crate::bench::target::{Scheme, Target};
 #[derive(Clone)]
 pub struct Dialer {
     endpoints: Arc<[Endpoint]>,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    sources: Arc<Sources>,
+    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// Requests of one connection; 0 is any number.
+    most_requests: u64,
+    dns_ns: Option<u64>,
+}
+
+/// Why the target cannot be dialed.
+#[derive(Debug)]
+pub enum DialError {
+    /// What was asked for cannot be.
+    Reach(ReachError),
+    /// It was tried, and failed.
+    Fault(Fault),
+}
+
+impl From<ReachError> for DialError {
+    fn from(error: ReachError) -> Self {
+        Self::Reach(error)
+    }
+}
+
+impl From<Fault> for DialError {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
 }
 
 #[derive(Debug)]
@@ -28,33 +58,62 @@ enum Endpoint {
     Unix(PathBuf),
 }
 
+/// Addresses of this machine that connections come from, in turn.
+#[derive(Debug, Default)]
+struct Sources {
+    addresses: Vec<IpAddr>,
+    taken: AtomicUsize,
+}
+
 impl Dialer {
     /// Looks the target up, unless `unix_socket` leads to it. Blocks.
     ///
     /// # Errors
     ///
-    /// The name is unknown, or TLS cannot be set up.
-    pub fn new(target: &Target, unix_socket: Option<&PathBuf>, insecure: bool) -> Result<Self, Fault> {
-        let endpoints = match unix_socket {
-            Some(path) => vec![Endpoint::Unix(path.clone())],
-            None => look_up(target)?,
-        };
+    /// The name is unknown, TLS cannot be set up, or what `reach` asks for cannot be.
+    pub fn new(
+        target: &Target,
+        unix_socket: Option<&PathBuf>,
+        insecure: bool,
+        reach: &Reach,
+    ) -> Result<Self, DialError> {
+        reach.check(target)?;
+        reach.sources.iter().try_for_each(check_source)?;
         let tls = match target.scheme {
             Scheme::Http => None,
             Scheme::Https => {
-                let broken = |why: String| Fault::new(Phase::Tls, Cause::Other, Side::Client, why);
-                let config = tls::client(insecure).map_err(broken)?;
-                let name = ServerName::try_from(target.host.clone()).map_err(|e| broken(e.to_string()))?;
-                Some((Arc::new(config), name))
+                let name = reach.tls.name.as_ref().unwrap_or(&target.host);
+                let wrong = |_| ReachError::Name { name: name.clone() };
+                let config = tls::client(&reach.tls, insecure)?;
+                Some((Arc::new(config), ServerName::try_from(name.clone()).map_err(wrong)?))
             }
         };
-        Ok(Self { endpoints: endpoints.into(), tls })
+        let (endpoints, dns_ns) = match unix_socket {
+            Some(path) => (vec![Endpoint::Unix(path.clone())], None),
+            None => look_up(target, reach)?,
+        };
+        let sources = Arc::new(Sources { addresses: reach.sources.clone(), ..Sources::default() });
+        let most_requests = reach.requests_per_connection.map_or(0, u64::from);
+        Ok(Self { endpoints: endpoints.into(), sources, tls, most_requests, dns_ns })
+    }
+
+    /// How long the look-up of the name took, in nanoseconds; `None` where there was none.
+    pub fn dns_ns(&self) -> Option<u64> {
+        self.dns_ns
+    }
+
+    /// What is to be known of a connection that has just been opened.
+    pub fn session(&self) -> Session {
+        Session::for_at_most(self.most_requests)
     }
 
     /// Begins a connection to the address of this index; `None` beyond the last one.
     pub fn connect(&self, index: usize) -> Option<io::Result<Socket>> {
         Some(match self.endpoints.get(index)? {
-            Endpoint::Tcp(address) => TcpStream::connect(*address).map(Socket::Tcp),
+            Endpoint::Tcp(address) => match self.sources.next_for(address) {
+                Some(source) => connect_from(source, *address).map(Socket::Tcp),
+                None => TcpStream::connect(*address).map(Socket::Tcp),
+            },
             Endpoint::Unix(path) => UnixStream::connect(path).map(Socket::Unix),
         })
     }
@@ -78,6 +137,36 @@ impl Dialer {
     }
 }
 
+impl Sources {
+    fn next_for(&self, destination: &SocketAddr) -> Option<IpAddr> {
+        let fitting = || self.addresses.iter().filter(|a| a.is_ipv4() == destination.is_ipv4());
+        match fitting().count() {
+            0 => None,
+            number => fitting().nth(self.taken.fetch_add(1, Ordering::Relaxed) % number).copied(),
+        }
+    }
+}
+
+/// Whether this machine has the address, so that its lack is not taken for a lack of ports later on.
+fn check_source(address: &IpAddr) -> Result<(), ReachError> {
+    let refused = |error: io::Error| ReachError::Source { address: *address, why: error.to_string() };
+    TcpListener::bind((*address, 0)).map(drop).map_err(refused)
+}
+
+fn connect_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    // The port is chosen when it connects: then only the pair of addresses has to be free, not the port itself. An old
+    // kernel that refuses has fewer ports.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::socket::setsockopt(&socket, nix::sys::socket::sockopt::IpBindAddressNoPort, &true);
+    socket.bind(&SocketAddr::new(source, 0).into())?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(nix::errno::Errno::EINPROGRESS as i32) => Err(error),
+        _ => Ok(TcpStream::from_std(socket.into())),
+    }
+}
+
 fn session<S: io::Read + io::Write>(
     (config, name): &(Arc<ClientConfig>, ServerName<'static>),
     carrier: S,
@@ -86,9 +175,28 @@ fn session<S: io::Read + io::Write>(
         .map_err(|error| Fault::new(Phase::Tls, Cause::Other, Side::Client, error.to_string()))
 }
 
-fn look_up(target: &Target) -> Result<Vec<Endpoint>, Fault> {
+/// The addresses that can be connected to, and how long it took to learn them where a name was looked up.
+fn look_up(target: &Target, reach: &Reach) -> Result<(Vec<Endpoint>, Option<u64>), Fault> {
     let unknown = |why: String| Fault::new(Phase::Dns, Cause::UnknownHost, Side::Network, why);
-    let found = (target.host.as_str(), target.port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;
-    let endpoints: Vec<_> = found.map(Endpoint::Tcp).collect();
-    if endpoints.is_empty() { Err(unknown("the name has no address".to_owned())) } else { Ok(endpoints) }
+    let (host, port) = reach.destination(&target.host, target.port);
+    let (found, dns_ns) = match (reach.addresses(host, port), host.parse::<IpAddr>()) {
+        (Some(given), _) => (given.to_vec(), None),
+        (None, Ok(address)) => (vec![address], None),
+        (None, Err(_)) => {
+            let begun = now_ns();
+            let found = (host, port).to_socket_addrs().map_err(|e| unknown(format!("{host}: {e}")))?;
+            (found.map(|address| address.ip()).collect(), Some(now_ns().saturating_sub(begun)))
+        }
+    };
+    let is_wanted = |address: &IpAddr| {
+        let is_left = reach.sources.is_empty() || reach.sources.iter().any(|s| s.is_ipv4() == address.is_ipv4());
+        reach.family.is_none_or(|family| family.has(address)) && is_left
+    };
+    let endpoints: Vec<_> =
+        found.into_iter().filter(is_wanted).map(|ip| Endpoint::Tcp(SocketAddr::new(ip, port))).collect();
+    if !endpoints.is_empty() {
+        return Ok((endpoints, dns_ns));
+    }
+    let kind = reach.family.map_or("usable".to_owned(), |family| family.to_string());
+    Err(unknown(format!("{host} has no {kind} address")))
 }

@@ -382,7 +382,7 @@ impl Driver {
     }
 
     fn opened(&mut self, slot: usize, channel: Channel, connect_ns: u64, tls_ns: Option<u64>) -> Completion {
-        self.places[slot].stage = Stage::Open(Connection { channel, session: Session::default() });
+        self.places[slot].stage = Stage::Open(Connection { channel, session: self.dialer.session() });
         Completion::Opened { slot, connect_ns, tls_ns }
     }
 }

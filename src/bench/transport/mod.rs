@@ -17,7 +17,7 @@ mod uring;
 
 use std::io;
 
-pub use dial::Dialer;
+pub use dial::{DialError, Dialer};
 pub use driver::{Completion, Driver, Wait};
 pub use session::{Exchange, Request};
 

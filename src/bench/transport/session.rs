@@ -60,12 +60,19 @@ pub struct Session {
     gone: usize,
     head_left: usize,
     requests: u64,
+    /// After how many the connection is closed; 0 is never.
+    most_requests: u64,
     is_busy: bool,
     is_spent: bool,
     warnings: u64,
 }
 
 impl Session {
+    /// A connection that ends after so many exchanges; 0 is any number.
+    pub fn for_at_most(requests: u64) -> Self {
+        Self { most_requests: requests, ..Self::default() }
+    }
+
     /// Begins the next exchange; its bytes are the caller's to write.
     pub fn begin(&mut self, request: &Request<'_>) {
         self.decoder.expect(request.is_head, request.keeps_answer);
@@ -75,7 +82,7 @@ impl Session {
         self.head_left = request.head;
         self.requests += 1;
         self.is_busy = true;
-        self.is_spent |= request.closes;
+        self.is_spent |= request.closes || self.requests == self.most_requests;
     }
 
     /// Takes note of when the bytes of the exchange were handed over.

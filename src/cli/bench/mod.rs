@@ -1,5 +1,6 @@
 //! `scalectl bench`.
 
+mod connection;
 mod file;
 mod find_max;
 mod replay;
@@ -7,6 +8,7 @@ mod request;
 mod results;
 mod schedule;
 mod trial;
+mod watch;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,12 +16,14 @@ use std::thread;
 
 use anyhow::Result;
 
+use self::connection::ConnectionArgs;
 use self::file::BenchFile;
 use self::find_max::FindMax;
 use self::replay::ReplayArgs;
 use self::request::RequestArgs;
 use self::results::Recording;
 use self::schedule::ScheduleArgs;
+use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
@@ -105,6 +109,10 @@ pub struct Args {
     /// Accept every TLS certificate
     #[arg(long, help_heading = "Request")]
     insecure: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    watch: WatchArgs,
     /// Objective that the result is held against: 'p99<50ms', 'errors<0.1%', 'rate>=9900'; repeat for more
     #[arg(long, value_name = "OBJECTIVE", help_heading = "Result")]
     slo: Vec<Slo>,
@@ -142,6 +150,9 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let config = self.config(global)?;
+        if let Some(note) = config.reach.notes().filter(|_| !global.quiet) {
+            anstream::eprintln!("note: {note}");
+        }
         if self.r#try {
             return trial::run(&config, global);
         }
@@ -149,7 +160,8 @@ impl Args {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
         let (mut recording, outputs) = Recording::new(LiveBench::new(global.quiet), outputs)?;
-        let summary = measure(&config, &mut recording)?;
+        let mut watched = Watched::new(&mut recording, self.watch.metrics_listen)?;
+        let summary = measure(&config, &mut watched)?;
         emit(&summary, &outputs, global)?;
         recording.finish()?;
         Ok(exit_of(&summary))
@@ -208,6 +220,8 @@ impl Args {
         config.grace = self.grace.or(config.grace);
         config.insecure |= self.insecure;
         config.unix_socket.clone_from(&self.unix_socket);
+        self.connection.apply(&mut config)?;
+        config.abort_on.clone_from(&self.watch.abort_on);
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }
@@ -313,6 +327,10 @@ fn failure(error: bench::Error) -> Failure {
                 None => failure,
             }
         }
+        bench::Error::Config(ConfigError::Reach(reach)) => match reach.hint() {
+            Some(hint) => Failure::usage(error.to_string()).hint(hint),
+            None => Failure::usage(error.to_string()),
+        },
         bench::Error::Config(_) => Failure::usage(error.to_string()),
         bench::Error::NoConnection { address, fault } => {
             let kind = fault.kind;

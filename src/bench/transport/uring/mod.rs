@@ -355,7 +355,7 @@ impl Driver {
         let Stage::Connecting { mut link, .. } = std::mem::take(&mut place.stage) else { return };
         match self.dialer.tls(Pipe::default()) {
             None => {
-                place.stage = Stage::Open { link, session: Session::default() };
+                place.stage = Stage::Open { link, session: self.dialer.session() };
                 self.done.push_back(Completion::Opened { slot, connect_ns, tls_ns: None });
             }
             Some(Ok(tls)) => {
@@ -382,7 +382,7 @@ impl Driver {
             Ok(false) => {}
             Ok(true) => {
                 let Stage::Shaking { link, .. } = std::mem::take(&mut place.stage) else { return };
-                place.stage = Stage::Open { link, session: Session::default() };
+                place.stage = Stage::Open { link, session: self.dialer.session() };
                 let tls_ns = Some(now_ns().saturating_sub(begun));
                 self.done.push_back(Completion::Opened { slot, connect_ns, tls_ns });
             }

@@ -1,0 +1,95 @@
+//! How the target is reached, as flags.
+
+use std::net::IpAddr;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+
+use crate::bench::{Config, ConnectTo, Family, Resolve, TlsSettings, TlsVersion};
+use crate::error::Failure;
+use crate::units::TimeSpan;
+
+/// The part of the arguments that says how the target is reached.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    /// Address of a host at a port, instead of a look-up of its name; '*' is any host; repeat for more
+    #[arg(long, value_name = "HOST:PORT:ADDRESS", conflicts_with = "unix_socket")]
+    resolve: Vec<Resolve>,
+    /// Host and port that connections for another go to; Host header and TLS keep the URL's; an empty part is any, or
+    /// the same; repeat for more
+    #[arg(long, value_name = "HOST1:PORT1:HOST2:PORT2", conflicts_with = "unix_socket")]
+    connect_to: Vec<ConnectTo>,
+    /// Connect to IPv4 addresses only
+    #[arg(short = '4', long, conflicts_with_all = ["ipv6", "unix_socket"])]
+    ipv4: bool,
+    /// Connect to IPv6 addresses only
+    #[arg(short = '6', long, conflicts_with = "unix_socket")]
+    ipv6: bool,
+    /// Address of this machine that connections come from; several take turns, which multiplies the ports there are
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', conflicts_with = "unix_socket")]
+    bind: Vec<IpAddr>,
+    /// Longest time that opening a connection may take, TLS included [default: the timeout]
+    #[arg(long, value_name = "TIME")]
+    connect_timeout: Option<TimeSpan>,
+    /// A connection for every request: each asks the target to close it
+    #[arg(long, visible_alias = "disable-keepalive")]
+    no_keepalive: bool,
+    /// Close a connection after so many requests, and open another
+    #[arg(long, value_name = "N")]
+    requests_per_connection: Option<NonZeroU64>,
+    /// PEM file of certificate authorities that are trusted beside those of the system; repeat for more
+    #[arg(long, value_name = "FILE")]
+    cacert: Vec<PathBuf>,
+    /// PEM file of the client's certificate, with its chain
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// PEM file of the client certificate's key [default: the file of --cert]
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
+    /// Name that TLS asks for, and that the certificate has to bear [default: the URL's host]
+    #[arg(long, value_name = "NAME")]
+    sni: Option<String>,
+    /// Oldest version of TLS that is spoken: 1.2 or 1.3
+    #[arg(long, value_name = "VERSION")]
+    tls_min: Option<TlsVersion>,
+    /// Newest version of TLS that is spoken: 1.2 or 1.3
+    #[arg(long, value_name = "VERSION")]
+    tls_max: Option<TlsVersion>,
+}
+
+impl ConnectionArgs {
+    /// Takes the flags.
+    ///
+    /// # Errors
+    ///
+    /// A time that nothing can take.
+    pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
+        if self.connect_timeout.is_some_and(|time| time.0.is_zero()) {
+            return Err(Failure::usage("--connect-timeout must be longer than 0"));
+        }
+        let reach = &mut config.reach;
+        reach.resolve = self.resolve.clone();
+        reach.connect_to = self.connect_to.clone();
+        reach.family = self.ipv4.then_some(Family::V4).or(self.ipv6.then_some(Family::V6));
+        reach.sources = self.bind.clone();
+        reach.connect_timeout = self.connect_timeout;
+        reach.requests_per_connection = self.requests_per_connection;
+        reach.without_keepalive = self.no_keepalive;
+        reach.ignored_proxies = proxies();
+        reach.tls = TlsSettings {
+            authorities: self.cacert.clone(),
+            client: self.cert.as_ref().map(|cert| (cert.clone(), self.key.clone().unwrap_or_else(|| cert.clone()))),
+            name: self.sni.clone(),
+            oldest: self.tls_min,
+            newest: self.tls_max,
+        };
+        Ok(())
+    }
+}
+
+/// The variables of the environment that would send other clients through a proxy, as far as they are set.
+fn proxies() -> Vec<String> {
+    let names = ["http_proxy", "https_proxy", "all_proxy"];
+    let both = names.iter().flat_map(|name| [(*name).to_owned(), name.to_uppercase()]);
+    both.filter(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty())).collect()
+}
