@@ -11,6 +11,7 @@ use super::config::{Config, ConfigError};
 use super::host;
 use super::mix::Mix;
 use super::progress::{Observer, Shard, Snapshot, Started};
+use super::protocol::Protocol;
 use super::sample::Fault;
 use super::schedule::Schedule;
 use super::series::Series;
@@ -70,7 +71,9 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     let mix = Mix::compile(&config.target, &config.requests, config.seed)?;
     let refused = |fault| Error::NoConnection { address: address(config), fault };
     let dialer = Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)?;
-    let crew = Crew::hire(config, &schedule, &mix, &dialer, observer.is_watching())?;
+    let (dialer, is_http2) = dialer.speaking(config.protocol, config.timeout.0);
+    let streams = is_http2.then_some(config.streams as usize);
+    let crew = Crew::hire(config, &schedule, &mix, &dialer, streams, observer.is_watching())?;
     crew.work(config, &schedule, observer)
 }
 
@@ -83,7 +86,14 @@ struct Crew {
 }
 
 impl Crew {
-    fn hire(config: &Config, schedule: &Schedule, mix: &Mix, dialer: &Dialer, is_watched: bool) -> Result<Self, Error> {
+    fn hire(
+        config: &Config,
+        schedule: &Schedule,
+        mix: &Mix,
+        dialer: &Dialer,
+        streams: Option<usize>,
+        is_watched: bool,
+    ) -> Result<Self, Error> {
         let (limit, at_start) = config.connection_numbers(schedule.count(), host::raise_file_limit());
         let number = config.thread_number(limit);
         let (sender, events) = mpsc::channel();
@@ -96,6 +106,7 @@ impl Crew {
                 arrivals: schedule.arrivals(k, number),
                 mix: mix.clone(),
                 dialer: dialer.clone(),
+                streams,
                 limit: share(limit),
                 at_start: share(at_start),
                 duration_ns: schedule.duration_ns(),
@@ -148,7 +159,11 @@ impl Crew {
             u64::MAX => tally.last_finished,
             ended => ended.saturating_sub(config.warmup_ns()),
         };
-        let setup = setup(config, threads, io, Start::at(warm));
+        let is_http2 = connections.streams.is_some();
+        let setup = Setup {
+            protocol: if is_http2 { Protocol::HTTP_2 } else { Protocol::HTTP_1_1 }.to_owned(),
+            ..setup(config, threads, io, Start::at(warm))
+        };
         let warmup = config.warmup.map(|_| WarmUp::of(&warmup, duration().min(config.warmup_ns())));
         Ok(conclude(config, setup, duration_ns, tally, warmup, series, watch, connections))
     }
@@ -286,6 +301,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         pacing: config.pacing.to_string(),
         seed: config.seed,
         threads,
+        protocol: String::new(),
         io: io.to_owned(),
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
@@ -313,7 +329,8 @@ fn conclude(
         achieved_rate: summary::achieved_rate(&tally, duration_ns),
     };
     let slo = config.slos.iter().map(|slo| slo.evaluate(measured)).collect();
-    let verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    let mut verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    verdict.notes.extend(connections.streams.and_then(|streams| streams.note()));
     Summary::new(Parts {
         setup,
         duration_ns,

@@ -19,7 +19,7 @@ use crate::bench::target::{Scheme, Target};
 #[derive(Clone)]
 pub struct Dialer {
     endpoints: Arc<[Endpoint]>,
-    tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    pub(super) tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
 }
 
 #[derive(Debug)]

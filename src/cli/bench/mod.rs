@@ -1,6 +1,7 @@
 //! `scalectl bench`.
 
 mod find_max;
+mod protocol;
 mod schedule;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use std::thread;
 use anyhow::Result;
 
 use self::find_max::FindMax;
+use self::protocol::ProtocolArgs;
 use self::schedule::ScheduleArgs;
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
@@ -53,6 +55,8 @@ pub struct Args {
     requests: Option<u64>,
     #[command(flatten)]
     schedule: ScheduleArgs,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
@@ -163,6 +167,7 @@ impl Args {
         config.pacing = self.pacing;
         config.io = self.io;
         let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
+        self.protocol.apply(&mut config);
         self.schedule.apply(&mut config, self.rps.is_some(), length)?;
         config.connections = self.connections;
         config.threads = self.threads;
@@ -284,7 +289,7 @@ fn failure(error: bench::Error) -> Failure {
             let kind = fault.kind;
             let failure = Failure::failed(format!("cannot connect to {address}"))
                 .because(format!("{} in phase {}: {}", kind.cause, kind.phase, fault.detail));
-            match hint_for(kind.cause) {
+            match hint_for(kind) {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             }
@@ -299,8 +304,11 @@ fn failure(error: bench::Error) -> Failure {
     }
 }
 
-fn hint_for(cause: bench::Cause) -> Option<&'static str> {
-    match cause {
+fn hint_for(kind: bench::FaultKind) -> Option<&'static str> {
+    match kind.cause {
+        _ if kind.phase == bench::Phase::Protocol => {
+            Some("a target that speaks HTTP/1.1 only is loaded with --http 1.1")
+        }
         bench::Cause::Refused => Some("nobody listens there: is the service up, and is it this port?"),
         bench::Cause::UnknownHost => Some("check the spelling of the host name"),
         bench::Cause::Handshake => {
