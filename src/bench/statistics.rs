@@ -22,7 +22,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use statrs::distribution::{ChiSquared, ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 use super::batches::{Batch, Batches};
 use super::distribution::{Distribution, Percentile};
@@ -38,8 +38,6 @@ pub const MOST: usize = 32;
 /// How many independent requests there must be beyond a quantile: with fewer, the normal approximation of their
 /// number fails.
 pub const BEYOND: f64 = 10.0;
-/// How likely it may be that these are fewer than they seem: a few batches can happen to be much alike.
-const UNLUCKY: f64 = 0.1;
 
 /// Why there is no interval.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
@@ -79,13 +77,6 @@ impl Estimate {
     /// Degrees of freedom of the error.
     pub fn freedom(&self) -> f64 {
         self.batches as f64 - 1.0
-    }
-
-    /// The largest variance that its batches leave likely: their own is χ²-distributed around the true one.
-    fn largest_variance(&self) -> f64 {
-        let freedom = self.freedom();
-        let least = ChiSquared::new(freedom).map_or(0.0, |chi| chi.inverse_cdf(UNLUCKY));
-        self.error * self.error * freedom / least
     }
 
     /// Half the length of its interval at `level`, by Student's t.
@@ -226,7 +217,7 @@ pub fn quantile_interval(
 ) -> Result<Interval, Refusal> {
     let value = whole.percentile(percentile, scheduled).value().ok_or(Refusal::NoValue)?;
     let beyond = share_beyond(batches, value)?;
-    let variance = beyond.largest_variance();
+    let variance = beyond.error * beyond.error;
     let p = percentile.fraction();
     // All that lie at the value itself: it is the largest, and nothing is known of what is beyond.
     let effective = if variance > 0.0 { beyond.value * (1.0 - beyond.value) / variance } else { 0.0 };

@@ -20,7 +20,7 @@ pub struct Args {
     /// Results of `scalectl bench --output json=FILE`; several are merged into one
     #[arg(value_name = "FILE", required = true)]
     results: Vec<PathBuf>,
-    /// Format of the report and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, junit, markdown, prometheus; repeat for more
+    /// Format of the report and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
     #[arg(short, long, value_name = "FORMAT[=FILE]")]
     output: Vec<Output>,
 }

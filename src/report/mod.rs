@@ -13,6 +13,7 @@ mod csv;
 mod figures;
 mod hgrm;
 mod hlog;
+mod html;
 mod json;
 mod junit;
 mod markdown;
@@ -37,6 +38,8 @@ pub enum Format {
     Hgrm,
     /// HdrHistogram's interval log.
     Hlog,
+    /// One page with charts, for a browser.
+    Html,
     /// Objectives and verdict as tests, for CI systems.
     Junit,
     /// For a pull request.
@@ -47,8 +50,17 @@ pub enum Format {
 
 impl Format {
     /// All formats.
-    pub const ALL: [Self; 8] =
-        [Self::Text, Self::Json, Self::Csv, Self::Hgrm, Self::Hlog, Self::Junit, Self::Markdown, Self::Prometheus];
+    pub const ALL: [Self; 9] = [
+        Self::Text,
+        Self::Json,
+        Self::Csv,
+        Self::Hgrm,
+        Self::Hlog,
+        Self::Html,
+        Self::Junit,
+        Self::Markdown,
+        Self::Prometheus,
+    ];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -58,6 +70,7 @@ impl Format {
             Self::Csv => "csv",
             Self::Hgrm => "hgrm",
             Self::Hlog => "hlog",
+            Self::Html => "html",
             Self::Junit => "junit",
             Self::Markdown => "markdown",
             Self::Prometheus => "prometheus",
@@ -84,6 +97,7 @@ pub fn write(summary: &Summary, format: Format, width: usize, out: &mut impl Wri
         Format::Csv => csv::csv(summary, out),
         Format::Hgrm => hgrm::hgrm(summary, out),
         Format::Hlog => hlog::hlog(summary, out),
+        Format::Html => html::html(summary, out),
         Format::Junit => junit::junit(summary, out),
         Format::Markdown => markdown::markdown(summary, out),
         Format::Prometheus => prometheus::prometheus(summary, out),

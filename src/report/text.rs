@@ -236,7 +236,7 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
 }
 
 /// Why figures that have a value have no interval: one line for each reason.
-fn refused(summary: &Summary) -> Vec<String> {
+pub(super) fn refused(summary: &Summary) -> Vec<String> {
     let response = &summary.histograms.response;
     let has_value = |name: &str| match name.parse() {
         Ok(p) => response.percentile(p, summary.counts.scheduled).value().is_some(),

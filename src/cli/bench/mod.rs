@@ -99,7 +99,7 @@ pub struct Args {
     /// Objective that the result is held against: 'p99<50ms', 'errors<0.1%', 'rate>=9900'; repeat for more
     #[arg(long, value_name = "OBJECTIVE", help_heading = "Result")]
     slo: Vec<Slo>,
-    /// Format of the result and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, junit, markdown, prometheus; repeat for more
+    /// Format of the result and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
     #[arg(short, long, value_name = "FORMAT[=FILE]", help_heading = "Result")]
     output: Vec<Output>,
     #[command(flatten)]

@@ -213,6 +213,9 @@ impl Driver {
 
     /// Sends a request on the open connection of a slot.
     pub fn send(&mut self, slot: usize, request: &Request<'_>) {
+        if self.ring.is_full() {
+            self.start(now_ns());
+        }
         let Some(Place { generation, stage: Stage::Open { link, session } }) = self.places.get_mut(slot) else {
             return;
         };

@@ -23,9 +23,9 @@ const SUBMISSIONS: u32 = 1024;
 /// How many completions fit before the kernel keeps them for later.
 const COMPLETIONS: u32 = 16 * 1024;
 /// How many buffers there are to receive into. Each is given back as soon as it was looked at.
-const BUFFERS: u16 = 256;
+const BUFFERS: u16 = 1024;
 /// Bytes of each.
-const BUFFER: usize = 16 * 1024;
+const BUFFER: usize = 4 * 1024;
 /// The name of the group of buffers.
 const GROUP: u16 = 0;
 /// Bits of the kernel's `user_data` that tell operations apart; the others are the caller's tag.
@@ -123,6 +123,11 @@ impl Ring {
         // A shorter way into the kernel; older ones have none.
         let _ = ring.uring.submitter().register_ring_fd();
         Ok(ring)
+    }
+
+    /// Whether the next operation makes the kernel take all of them.
+    pub fn is_full(&mut self) -> bool {
+        self.uring.submission().is_full()
     }
 
     /// Waits until a socket can be written to: until its connection is made.
