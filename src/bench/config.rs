@@ -1,5 +1,6 @@
 //! What a run is asked to do, checked before anything is sent.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,13 +9,13 @@ use std::time::Duration;
 
 use super::clock::nanos;
 use super::control::Control;
-use super::mix::MixError;
+use super::mix::{Ingredients, Mix, MixError};
 use super::protocol::Protocol;
 use super::schedule::Schedule;
 use super::slo::Slo;
 use super::stage::{Process, Stage};
 use super::target::Target;
-use super::workload::{RequestSpec, Workload};
+use super::workload::{FeedSpec, FlowSpec, RequestSpec, Workload};
 use crate::units::{Rate, TimeSpan};
 
 /// How long a run is.
@@ -109,6 +110,10 @@ pub struct Config {
     pub target: Target,
     /// The mix; empty means one GET of the target's path.
     pub requests: Vec<RequestSpec>,
+    /// Flows, part of the mix.
+    pub flows: Vec<FlowSpec>,
+    /// Files whose rows give values.
+    pub feeds: BTreeMap<String, FeedSpec>,
     /// Arrivals a second; without a meaning in a closed loop.
     pub rate: Rate,
     /// Whether every connection sends its next request when the last has ended, instead of at a rate.
@@ -217,6 +222,8 @@ impl Config {
         Self {
             target,
             requests: Vec::new(),
+            flows: Vec::new(),
+            feeds: BTreeMap::new(),
             rate: Self::default_rate(),
             closed_loop: false,
             pacing: Pacing::default(),
@@ -256,6 +263,18 @@ impl Config {
         self.stages.clone_from(&workload.stages);
         self.warmup = workload.warmup;
         self.requests.clone_from(&workload.requests);
+        self.flows.clone_from(&workload.flows);
+        self.feeds.clone_from(&workload.feeds);
+    }
+
+    /// The mix, compiled.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be sent.
+    pub fn mix(&self) -> Result<Mix, MixError> {
+        let ingredients = Ingredients { requests: &self.requests, flows: &self.flows, feeds: &self.feeds };
+        Mix::of(&self.target, ingredients, self.seed)
     }
 
     /// The arrivals.

@@ -4,6 +4,7 @@ use super::mix::Mix;
 use super::sample::{Cause, Fault, Outcome, Sample};
 use super::schedule::Arrival;
 use super::transport::Exchange;
+use super::visit::Visit;
 
 /// How often a request is sent again because the target says that it did not process it.
 const MOST_REFUSALS: u64 = 3;
@@ -27,6 +28,8 @@ pub struct Flight {
     bytes: (u64, u64),
     /// Whether it began with the opening of a connection.
     dials: bool,
+    /// The run through a flow of which it is a step.
+    visit: Option<Box<Visit>>,
 }
 
 /// How a request ended.
@@ -45,12 +48,44 @@ pub struct End {
 impl Flight {
     /// A request that begins at `begun`; `ready` is in nanoseconds after the start.
     pub fn new(arrival: Arrival, ready: u64, begun: u64) -> Self {
-        Self { arrival, ready, begun, kind: None, retries: 0, refusals: 0, wire: (0, 0), bytes: (0, 0), dials: false }
+        Self {
+            arrival,
+            ready,
+            begun,
+            kind: None,
+            retries: 0,
+            refusals: 0,
+            wire: (0, 0),
+            bytes: (0, 0),
+            dials: false,
+            visit: None,
+        }
     }
 
     /// A request that begins with the opening of a connection.
     pub fn dialing(arrival: Arrival, ready: u64, begun: u64) -> Self {
         Self { dials: true, ..Self::new(arrival, ready, begun) }
+    }
+
+    /// Says that it is a step of a flow.
+    #[must_use]
+    pub fn on(self, visit: Option<Box<Visit>>) -> Self {
+        Self { visit, ..self }
+    }
+
+    /// The run through a flow of which it is a step.
+    pub fn visit(&self) -> Option<&Visit> {
+        self.visit.as_deref()
+    }
+
+    /// The same, to be changed.
+    pub fn visit_mut(&mut self) -> Option<&mut Visit> {
+        self.visit.as_deref_mut()
+    }
+
+    /// Takes the run through a flow out, for its next step.
+    pub fn take_visit(&mut self) -> Option<Box<Visit>> {
+        self.visit.take()
     }
 
     /// Its number in the run.
@@ -120,7 +155,12 @@ impl Flight {
         }
     }
 
-    fn kind_in(&self, mix: &Mix) -> usize {
-        self.kind.unwrap_or_else(|| mix.kind_of(self.arrival.n))
+    /// Its kind.
+    pub fn kind_in(&self, mix: &Mix) -> usize {
+        match (self.kind, self.visit()) {
+            (Some(kind), _) => kind,
+            (None, Some(visit)) => mix.kind_of_step(visit),
+            (None, None) => mix.kind_of(self.arrival.n),
+        }
     }
 }

@@ -1,23 +1,29 @@
-//! The mix of requests, compiled before the first one is sent. The content of request n depends on (seed, n) only.
+//! The mix of requests and flows, compiled before the first one is sent. The content of request n depends on (seed, n)
+//! only.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
-    USER_AGENT,
-};
-use http::{Method, Request, Uri};
+use http::Request;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use super::answer::Answer;
+use super::check::captured_names;
+use super::feed::{FeedError, Feeds};
+use super::kind::{Kind, KindError};
+use super::sample::Outcome;
+use super::schedule::Arrival;
 use super::target::Target;
-use super::template::{Template, TemplateError};
+use super::template::{Names, Scope, TemplateError};
 use super::transport;
-use super::workload::RequestSpec;
+use super::visit::Visit;
+use super::workload::{FeedSpec, FlowSpec, RequestSpec, Think};
 
 /// Why a mix cannot be sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MixError {
-    /// A generator in one of its texts is wrong.
+    /// A text in it is wrong.
     #[error("request \"{request}\": {source}")]
     Template {
         /// Name of the request.
@@ -33,6 +39,17 @@ pub enum MixError {
         /// What is wrong.
         why: String,
     },
+    /// A flow is wrong.
+    #[error("flow \"{flow}\": {why}")]
+    Flow {
+        /// Its name.
+        flow: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A feed cannot be used.
+    #[error(transparent)]
+    Feed(#[from] FeedError),
     /// All weights are 0.
     #[error("the weights of all requests are 0")]
     Weightless,
@@ -43,66 +60,154 @@ impl MixError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Template { source, .. } => Some(source.hint()),
-            Self::Request { .. } | Self::Weightless => None,
+            Self::Request { .. } | Self::Flow { .. } | Self::Feed(_) | Self::Weightless => None,
         }
     }
-}
-
-/// One kind of request, compiled.
-#[derive(Debug, Clone)]
-struct Kind {
-    name: String,
-    method: Method,
-    uri: Template,
-    headers: Vec<(HeaderName, Template)>,
-    body: Template,
-    /// Whether a length of the body is stated: the request does not frame itself.
-    states_length: bool,
-    /// Whether it asks for the connection to be closed.
-    closes: bool,
-    /// The bytes of all of it, where nothing in it is generated.
-    constant: Option<Room>,
 }
 
 /// The bytes of a request, and room to make those of the next one without an allocation.
 #[derive(Debug, Clone, Default)]
 pub struct Room {
-    text: String,
-    body: String,
-    /// How many bytes of the text are the head.
-    head: usize,
+    pub(super) bytes: Vec<u8>,
+    pub(super) body: Vec<u8>,
+    /// How many of the bytes are the head.
+    pub(super) head: usize,
+}
+
+/// What a mix is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Ingredients<'a> {
+    /// Single requests.
+    pub requests: &'a [RequestSpec],
+    /// Flows.
+    pub flows: &'a [FlowSpec],
+    /// Files of values.
+    pub feeds: &'a BTreeMap<String, FeedSpec>,
+}
+
+/// A compiled flow.
+#[derive(Debug, Clone)]
+struct Flow {
+    /// The kind of its first step; those of the others follow.
+    first: usize,
+    /// The time before each step.
+    thinks: Vec<Option<Think>>,
+    /// How many values it captures.
+    values: usize,
+}
+
+/// What an arrival turns out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entry {
+    Request(usize),
+    Flow(usize),
 }
 
 /// A compiled mix.
 #[derive(Debug, Clone)]
 pub struct Mix {
+    /// Single requests, then the steps of each flow.
     kinds: Vec<Kind>,
-    /// Running sums of the weights.
+    flows: Vec<Flow>,
+    entries: Vec<Entry>,
+    /// Running sums of the weights of the entries.
     bounds: Vec<u64>,
+    feeds: Feeds,
     rng: ChaCha8Rng,
 }
 
+/// How far apart the draws of the steps of a flow begin, in words of the generator.
+const STEP_WORDS: u128 = 1 << 24;
+
 impl Mix {
-    /// Compiles `specs` for `target`; with none, it is one GET of the target's path.
+    /// Compiles single requests for `target`; with none, it is one GET of the target's path.
     ///
     /// # Errors
     ///
-    /// Unknown generators, invalid methods, paths or headers, weights that are all 0.
-    pub fn compile(target: &Target, specs: &[RequestSpec], seed: u64) -> Result<Self, MixError> {
+    /// As [`Self::of`].
+    pub fn compile(target: &Target, requests: &[RequestSpec], seed: u64) -> Result<Self, MixError> {
+        Self::of(target, Ingredients { requests, flows: &[], feeds: &BTreeMap::new() }, seed)
+    }
+
+    /// Compiles a mix for `target`; with no request and no flow, it is one GET of the target's path.
+    ///
+    /// # Errors
+    ///
+    /// Unknown generators and values, invalid methods, paths or headers, files that cannot be read, weights that are
+    /// all 0.
+    pub fn of(target: &Target, ingredients: Ingredients<'_>, seed: u64) -> Result<Self, MixError> {
+        let Ingredients { requests, flows, feeds } = ingredients;
         let default = [RequestSpec::get(&target.path)];
-        let specs = if specs.is_empty() { &default[..] } else { specs };
-        let kinds = specs.iter().map(|spec| Kind::compile(target, spec)).collect::<Result<Vec<_>, _>>()?;
-        let bounds: Vec<u64> = specs
-            .iter()
-            .scan(0u64, |sum, spec| {
-                *sum += u64::from(spec.weight);
-                Some(*sum)
-            })
-            .collect();
-        if bounds.last().is_none_or(|sum| *sum == 0) {
+        let requests = if requests.is_empty() && flows.is_empty() { &default[..] } else { requests };
+        let feeds = Feeds::read(feeds, seed)?;
+        let mut mix = Self {
+            kinds: Vec::new(),
+            flows: Vec::new(),
+            entries: Vec::new(),
+            bounds: Vec::new(),
+            feeds,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        };
+        for spec in requests {
+            mix.add_request(target, spec)?;
+        }
+        for spec in flows {
+            mix.add_flow(target, spec)?;
+        }
+        if mix.bounds.last().is_none_or(|sum| *sum == 0) {
             return Err(MixError::Weightless);
         }
-        Ok(Self { kinds, bounds, rng: ChaCha8Rng::seed_from_u64(seed) })
+        Ok(mix)
+    }
+
+    fn add_entry(&mut self, entry: Entry, weight: u32) {
+        self.entries.push(entry);
+        self.bounds.push(self.bounds.last().copied().unwrap_or(0) + u64::from(weight));
+    }
+
+    fn add_request(&mut self, target: &Target, spec: &RequestSpec) -> Result<(), MixError> {
+        let name = spec.name.clone().unwrap_or_else(|| format!("{} {}", spec.method, spec.path));
+        let only_in_flows = match spec {
+            RequestSpec { think: Some(_), .. } => Some("a think time"),
+            RequestSpec { capture, .. } if !capture.is_empty() => Some("captures"),
+            _ => None,
+        };
+        if let Some(what) = only_in_flows {
+            let why = format!("it has {what}, which only steps of a flow have: write [[bench.NAME.flows]]");
+            return Err(MixError::Request { request: name, why });
+        }
+        let kind = Kind::compile(target, name.clone(), spec, Names { feeds: &self.feeds, captured: &[] }, None);
+        self.kinds.push(kind.map_err(|error| refused(name, error))?);
+        self.add_entry(Entry::Request(self.kinds.len() - 1), spec.weight);
+        Ok(())
+    }
+
+    fn add_flow(&mut self, target: &Target, spec: &FlowSpec) -> Result<(), MixError> {
+        let wrong = |why: &str| Err(MixError::Flow { flow: spec.name.clone(), why: why.to_owned() });
+        if spec.steps.is_empty() {
+            return wrong("it has no step");
+        }
+        if spec.steps.iter().any(|step| step.weight != 1) {
+            return wrong("a step of it has a weight; the flow as a whole may have one");
+        }
+        if spec.steps[0].think.is_some() {
+            return wrong("its first step has a think time; there is no step before it");
+        }
+        let all = captured_names(spec.steps.iter().map(|step| &step.capture));
+        let first = self.kinds.len();
+        for (number, step) in spec.steps.iter().enumerate() {
+            let own = step.name.clone().unwrap_or_else(|| format!("{} {}", step.method, step.path));
+            let name = format!("{}: {own}", spec.name);
+            // Values keep their places: what comes first is known first.
+            let known = captured_names(spec.steps[..number].iter().map(|step| &step.capture));
+            let names = Names { feeds: &self.feeds, captured: &known };
+            let kind = Kind::compile(target, name.clone(), step, names, Some(&all));
+            self.kinds.push(kind.map_err(|error| refused(name, error))?);
+        }
+        let thinks = spec.steps.iter().map(|step| step.think).collect();
+        self.flows.push(Flow { first, thinks, values: all.len() });
+        self.add_entry(Entry::Flow(self.flows.len() - 1), spec.weight);
+        Ok(())
     }
 
     /// Names of the kinds, by index.
@@ -115,190 +220,131 @@ impl Mix {
         self.kinds.get(kind).is_some_and(|k| k.method.is_idempotent())
     }
 
-    /// The kind of request `n`.
+    /// Whether there are flows in it.
+    pub fn has_flows(&self) -> bool {
+        !self.flows.is_empty()
+    }
+
+    /// The kind of request `n`, or of the first step of flow `n`.
     pub fn kind_of(&self, n: u64) -> usize {
-        if self.kinds.len() == 1 { 0 } else { self.draw_kind(&mut self.stream(n)) }
+        self.kind_at(self.entry_of(n), 0)
     }
 
-    /// Kind and content of request `n`.
+    fn entry_of(&self, n: u64) -> Entry {
+        if let [entry] = self.entries.as_slice() { *entry } else { self.draw_entry(&mut self.stream(n, 0)) }
+    }
+
+    fn kind_at(&self, entry: Entry, step: usize) -> usize {
+        match entry {
+            Entry::Request(kind) => kind,
+            Entry::Flow(flow) => self.flows[flow].first + step,
+        }
+    }
+
+    /// The run through a flow that an arrival begins; `None` where it is a single request.
+    pub(super) fn visit(&self, arrival: Arrival) -> Option<Box<Visit>> {
+        if self.flows.is_empty() {
+            return None;
+        }
+        match self.entry_of(arrival.n) {
+            Entry::Request(_) => None,
+            Entry::Flow(flow) => Some(Box::new(Visit::new(flow, self.flows[flow].values, arrival.at_ns))),
+        }
+    }
+
+    /// Takes a visit to its next step; gives the time before it in nanoseconds, or `None` after the last one.
+    pub(super) fn next_step(&self, n: u64, visit: &mut Visit) -> Option<u64> {
+        visit.step += 1;
+        let think = self.flows[visit.flow].thinks.get(visit.step)?;
+        let Some(Think { least, most }) = think else { return Some(0) };
+        let range = super::clock::nanos(least.0)..=super::clock::nanos(most.0);
+        // Just before what the step itself draws.
+        let mut rng = self.stream(n, visit.step);
+        rng.set_word_pos(visit.step as u128 * STEP_WORDS - 16);
+        Some(rng.random_range(range))
+    }
+
+    /// The kind of a step.
+    pub(super) fn kind_of_step(&self, visit: &Visit) -> usize {
+        self.flows[visit.flow].first + visit.step
+    }
+
+    /// Kind and content of request `n`, or of the first step of flow `n`.
     pub fn request(&self, n: u64) -> (usize, Request<Bytes>) {
-        let mut rng = self.stream(n);
+        let mut rng = self.stream(n, 0);
         let index = self.choose(&mut rng);
-        (index, self.kinds[index].render(n, &mut rng))
+        let scope = &mut Scope { n, rng: &mut rng, feeds: &self.feeds, captured: &[] };
+        (index, self.kinds[index].render(scope))
     }
 
-    /// Kind of request `n` and its bytes in HTTP/1.1, which may stand in `room`.
-    pub(super) fn wire<'a>(&'a self, n: u64, room: &'a mut Room) -> (usize, transport::Request<'a>) {
+    /// Kind of request `n`, or of the step that `visit` is at, and its bytes in HTTP/1.1, which may stand in `room`.
+    pub(super) fn wire<'a>(
+        &'a self,
+        n: u64,
+        visit: Option<&Visit>,
+        room: &'a mut Room,
+    ) -> (usize, transport::Request<'a>) {
         if let [Kind { constant: Some(constant), .. }] = self.kinds.as_slice() {
             return (0, self.kinds[0].outgoing(constant));
         }
-        let mut rng = self.stream(n);
-        let index = self.choose(&mut rng);
+        let mut rng = self.stream(n, visit.map_or(0, |v| v.step));
+        let index = match visit {
+            Some(visit) if visit.step > 0 => self.kind_of_step(visit),
+            _ => self.choose(&mut rng),
+        };
         let kind = &self.kinds[index];
+        let has_cookies = visit.is_some_and(|v| !v.cookies.is_empty());
         let room = match &kind.constant {
-            Some(constant) => constant,
-            None => {
-                kind.write(n, &mut rng, room);
+            Some(constant) if !has_cookies => constant,
+            _ => {
+                let captured = visit.map_or(&[][..], |v| &v.captured);
+                let scope = &mut Scope { n, rng: &mut rng, feeds: &self.feeds, captured };
+                kind.write(scope, visit.map(|v| &v.cookies), room);
                 room
             }
         };
         (index, kind.outgoing(room))
     }
 
-    fn choose(&self, rng: &mut ChaCha8Rng) -> usize {
-        if self.kinds.len() == 1 { 0 } else { self.draw_kind(rng) }
+    /// What a complete answer comes to; takes from it what `visit` keeps.
+    pub(super) fn judge(
+        &self,
+        kind: usize,
+        status: u16,
+        answer: Option<&Answer>,
+        visit: Option<&mut Visit>,
+    ) -> Outcome {
+        self.kinds[kind].judge(status, answer, visit)
     }
 
-    /// Stream n of the seeded generator: independent for every n, and the same whoever asks.
-    fn stream(&self, n: u64) -> ChaCha8Rng {
+    fn choose(&self, rng: &mut ChaCha8Rng) -> usize {
+        let entry = if let [entry] = self.entries.as_slice() { *entry } else { self.draw_entry(rng) };
+        self.kind_at(entry, 0)
+    }
+
+    /// Stream n of the seeded generator, at where a step begins: independent for every n and step, and the same
+    /// whoever asks.
+    fn stream(&self, n: u64, step: usize) -> ChaCha8Rng {
         let mut rng = self.rng.clone();
         rng.set_stream(n);
+        if step > 0 {
+            rng.set_word_pos(step as u128 * STEP_WORDS);
+        }
         rng
     }
 
-    fn draw_kind(&self, rng: &mut ChaCha8Rng) -> usize {
+    fn draw_entry(&self, rng: &mut ChaCha8Rng) -> Entry {
         let total = self.bounds.last().copied().unwrap_or(1);
         let drawn = rng.random_range(0..total);
-        self.bounds.partition_point(|bound| *bound <= drawn)
+        self.entries[self.bounds.partition_point(|bound| *bound <= drawn)]
     }
 }
 
-impl Kind {
-    fn compile(target: &Target, spec: &RequestSpec) -> Result<Self, MixError> {
-        let name = spec.name.clone().unwrap_or_else(|| format!("{} {}", spec.method, spec.path));
-        let wrong = |why: String| MixError::Request { request: name.clone(), why };
-        let template =
-            |text: &str| Template::compile(text).map_err(|source| MixError::Template { request: name.clone(), source });
-        let method: Method =
-            spec.method.parse().map_err(|_| wrong(format!("\"{}\" is not an HTTP method", spec.method)))?;
-        if !spec.path.starts_with('/') {
-            return Err(wrong(format!("its path \"{}\" does not begin with \"/\"", spec.path)));
-        }
-        let body = match (&spec.body, &spec.json) {
-            (Some(_), Some(_)) => return Err(wrong("it has both a body and json".to_owned())),
-            (Some(text), None) => template(text)?,
-            (None, Some(value)) => template(&value.to_string())?,
-            (None, None) => template("")?,
-        };
-        let mut headers = Vec::new();
-        for (key, value) in all_headers(target, spec) {
-            let key = HeaderName::from_bytes(key.as_bytes())
-                .map_err(|_| wrong(format!("\"{key}\" is not the name of a header")))?;
-            headers.push((key, template(&value)?));
-        }
-        let uri = template(&spec.path)?;
-        let has = |wanted: HeaderName| headers.iter().find(|(name, _)| *name == wanted);
-        let closes = has(CONNECTION).and_then(|(_, t)| t.constant()).is_some_and(asks_to_close);
-        let frames_itself = has(CONTENT_LENGTH).or(has(TRANSFER_ENCODING)).is_some();
-        let has_body = body.constant() != Some("");
-        let means_a_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
-        let states_length = !frames_itself && (has_body || means_a_body);
-        let mut kind = Self { name: name.clone(), method, uri, headers, body, states_length, closes, constant: None };
-        kind.prepare().map_err(wrong)?;
-        Ok(kind)
+fn refused(request: String, error: KindError) -> MixError {
+    match error {
+        KindError::Template(source) => MixError::Template { request, source },
+        KindError::Why(why) => MixError::Request { request, why },
     }
-
-    /// Renders once, so that what cannot be sent is refused before the run, and keeps what will not change.
-    fn prepare(&mut self) -> Result<(), String> {
-        let rng = &mut ChaCha8Rng::seed_from_u64(0);
-        self.head(0, rng)?;
-        let headers = self.headers.iter().map(|(_, template)| template);
-        if headers.chain([&self.uri, &self.body]).all(|template| template.constant().is_some()) {
-            let mut room = Room::default();
-            self.write(0, rng, &mut room);
-            self.constant = Some(room);
-        }
-        Ok(())
-    }
-
-    fn outgoing<'a>(&self, room: &'a Room) -> transport::Request<'a> {
-        let (bytes, head) = (room.text.as_bytes(), room.head);
-        transport::Request { bytes, head, is_head: self.method == Method::HEAD, closes: self.closes }
-    }
-
-    /// Writes request `n` as HTTP/1.1; draws in the order of [`Self::render`].
-    fn write(&self, n: u64, rng: &mut ChaCha8Rng, room: &mut Room) {
-        let Room { text, body, head } = room;
-        text.clear();
-        text.push_str(self.method.as_str());
-        text.push(' ');
-        self.uri.render(n, rng, text);
-        // A fragment is not sent; generators make none.
-        if let Some(end) = text.find('#') {
-            text.truncate(end);
-        }
-        text.push_str(" HTTP/1.1\r\n");
-        for (name, template) in &self.headers {
-            text.push_str(name.as_str());
-            text.push_str(": ");
-            template.render(n, rng, text);
-            text.push_str("\r\n");
-        }
-        body.clear();
-        self.body.render(n, rng, body);
-        if self.states_length {
-            text.push_str("content-length: ");
-            push_number(text, body.len());
-            text.push_str("\r\n");
-        }
-        text.push_str("\r\n");
-        *head = text.len();
-        text.push_str(body);
-    }
-
-    fn head(&self, n: u64, rng: &mut ChaCha8Rng) -> Result<(Uri, HeaderMap), String> {
-        let mut text = String::new();
-        self.uri.render(n, rng, &mut text);
-        let uri = Uri::try_from(text.as_str()).map_err(|e| format!("\"{text}\" is not a path: {e}"))?;
-        let mut headers = HeaderMap::with_capacity(self.headers.len());
-        for (name, template) in &self.headers {
-            text.clear();
-            template.render(n, rng, &mut text);
-            let value = HeaderValue::try_from(text.as_str())
-                .map_err(|_| format!("header {name}: \"{}\" is not a valid value", text.escape_debug()))?;
-            headers.append(name, value);
-        }
-        Ok((uri, headers))
-    }
-
-    fn render(&self, n: u64, rng: &mut ChaCha8Rng) -> Request<Bytes> {
-        // `prepare` has rendered it once, and generators make letters, digits and hyphens only.
-        let (uri, headers) = self.head(n, rng).unwrap_or_default();
-        let mut body = String::new();
-        self.body.render(n, rng, &mut body);
-        let mut request = Request::new(Bytes::from(body));
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = uri;
-        *request.headers_mut() = headers;
-        request
-    }
-}
-
-fn asks_to_close(connection: &str) -> bool {
-    connection.split(',').any(|token| token.trim().eq_ignore_ascii_case("close"))
-}
-
-fn push_number(text: &mut String, number: usize) {
-    use std::fmt::Write as _;
-    // Writing to a String does not fail.
-    let _ = write!(text, "{number}");
-}
-
-/// The request's own headers, before them the usual ones that it does not set.
-fn all_headers(target: &Target, spec: &RequestSpec) -> Vec<(String, String)> {
-    let agent = concat!("scalectl/", env!("CARGO_PKG_VERSION"));
-    let mut defaults = vec![(HOST, target.authority()), (USER_AGENT, agent.to_owned()), (ACCEPT, "*/*".to_owned())];
-    if spec.json.is_some() {
-        defaults.push((CONTENT_TYPE, "application/json".to_owned()));
-    }
-    let is_set = |name: &HeaderName| spec.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
-    let own = spec.headers.iter().map(|(key, value)| (key.clone(), value.clone()));
-    defaults
-        .into_iter()
-        .filter(|(name, _)| !is_set(name))
-        .map(|(name, value)| (name.to_string(), value))
-        .chain(own)
-        .collect()
 }
 
 #[cfg(test)]
@@ -377,7 +423,7 @@ mod tests {
         let mut kinds = std::collections::BTreeSet::new();
         for n in 0..200 {
             let (kind, expected) = mix.request(n);
-            let (same, wire) = mix.wire(n, &mut room);
+            let (same, wire) = mix.wire(n, None, &mut room);
             assert_eq!((same, mix.kind_of(n)), (kind, kind));
             kinds.insert(kind);
             let mut headers = [httparse::EMPTY_HEADER; 16];

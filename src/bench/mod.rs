@@ -5,9 +5,10 @@
 //! | what | where |
 //! | --- | --- |
 //! | when to send: pure, tested without a network | [`Schedule`] |
-//! | what to send, compiled before the run | [`Workload`], [`Mix`], `template` |
+//! | what to send, compiled before the run | [`Workload`], [`Mix`], `kind`, `content`, `template`, `feed` |
+//! | what is expected of an answer, and taken from it | `check`, `answer`, `visit` |
 //! | what a run is asked to do | [`Config`], [`Target`], [`Slo`] |
-//! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight` |
+//! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight`, `flows` |
 //! | bytes to the target and back | `transport` |
 //! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
 //! | whether the generator itself was the limit | [`Verdict`] |
@@ -21,15 +22,21 @@
 //!
 //! It depends on no other module of the crate but [`crate::units`] and [`crate::tls`].
 
+mod answer;
 mod batches;
 mod capacity;
+mod check;
 mod clock;
 mod config;
+mod content;
 mod control;
 mod distribution;
 mod effort;
+mod feed;
 mod flight;
+mod flows;
 mod host;
+mod kind;
 mod mix;
 mod pool;
 mod progress;
@@ -49,6 +56,7 @@ mod target;
 mod template;
 mod transport;
 mod verdict;
+mod visit;
 mod warmup;
 mod worker;
 mod workload;
@@ -59,7 +67,9 @@ pub use clock::Start;
 pub use config::{Config, ConfigError, Io, Length, Pacing};
 pub use control::Control;
 pub use distribution::{Distribution, Packed, Percentile, Quantile};
-pub use mix::{Mix, MixError};
+pub use feed::FeedError;
+pub use flows::FlowCounts;
+pub use mix::{Ingredients, Mix, MixError};
 pub use progress::{Observer, Snapshot, Started};
 pub use protocol::Protocol;
 pub use run::{Error, run};
@@ -74,4 +84,4 @@ pub use target::{Scheme, Target, TargetError};
 pub use template::{GENERATORS, TemplateError};
 pub use verdict::{SelfWatch, Verdict};
 pub use warmup::WarmUp;
-pub use workload::{RequestSpec, Workload};
+pub use workload::{AssertSpec, CaptureSpec, FeedOrder, FeedSpec, FlowSpec, RequestSpec, StatusSet, Think, Workload};

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
+use super::flows::FlowCounts;
 use super::sample::{Outcome, Sample};
 use super::series::{OpenSecond, second_of};
 use super::tally::Tally;
@@ -72,6 +73,11 @@ impl Recorder {
     /// Records how often the target sent what nothing asked for, in all.
     pub fn warned(&mut self, times: u64) {
         self.tally.counts.protocol_warnings = times.saturating_sub(self.warmup.counts.protocol_warnings);
+    }
+
+    /// What is counted of the flows that were due at `scheduled`.
+    pub fn flows(&mut self, scheduled: u64) -> &mut FlowCounts {
+        if scheduled < self.measured_from { &mut self.warmup.flows } else { &mut self.tally.flows }
     }
 
     /// What was counted so far of the part that `now` lies in.

@@ -68,7 +68,7 @@ impl From<super::mix::MixError> for Error {
 pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Error> {
     config.check()?;
     let schedule = config.schedule();
-    let mix = Mix::compile(&config.target, &config.requests, config.seed)?;
+    let mix = config.mix()?;
     let refused = |fault| Error::NoConnection { address: address(config), fault };
     let dialer = Dialer::new(&config.target, config.unix_socket.as_ref(), config.insecure).map_err(refused)?;
     let (dialer, is_http2) = dialer.speaking(config.protocol, config.timeout.0);
@@ -323,6 +323,7 @@ fn conclude(
     connections: Connections,
 ) -> Summary {
     debug_assert!(tally.counts.holds(), "{:?}", tally.counts);
+    debug_assert!(tally.flows.holds(), "{:?}", tally.flows);
     let measured = Measured {
         response: &tally.distributions.response,
         scheduled: tally.counts.scheduled,

@@ -49,6 +49,8 @@ pub enum Cause {
     Status,
     /// It could not be parsed.
     Malformed,
+    /// It is not what was asserted, or has not what was to be captured.
+    Assertion,
     /// This machine ran out of file descriptors.
     Descriptors,
     /// This machine ran out of local ports.
@@ -132,9 +134,9 @@ impl Fault {
 /// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The whole answer came, with a status below 400.
+    /// The whole answer came, and is what was expected: a status below 400 unless something else was said.
     Ok,
-    /// The whole answer came, but its status is 400 or above.
+    /// The whole answer came, but is not what was expected.
     HttpError(Fault),
     /// It failed before the whole answer came.
     NetworkError(Fault),

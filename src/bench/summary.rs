@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::batches::Batches;
 use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
+use super::flows::FlowCounts;
 use super::series::{OpenSecond, Second, Series};
 use super::slo::{Measured, SloResult};
 use super::stage::Stage;
@@ -255,6 +256,9 @@ pub struct Summary {
     /// How far the figures can be off.
     #[serde(default)]
     pub intervals: Intervals,
+    /// Flows; all 0 in a run without.
+    #[serde(default)]
+    pub flows: FlowCounts,
 }
 
 /// What a summary is made of.
@@ -315,8 +319,19 @@ impl Summary {
     pub fn new(parts: Parts) -> Self {
         let Parts { setup, duration_ns, tally, warmup, series, slo, verdict, generator, connections } = parts;
         let achieved_rate = achieved_rate(&tally, duration_ns);
-        let Tally { counts, ok_in_time, distributions, status, errors, evidence, kinds, bytes, last_finished, batches } =
-            tally;
+        let Tally {
+            counts,
+            ok_in_time,
+            distributions,
+            status,
+            errors,
+            evidence,
+            kinds,
+            bytes,
+            last_finished,
+            batches,
+            flows,
+        } = tally;
         let intervals = Intervals::of(&batches, &distributions.response, counts.scheduled);
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
         let failed = distributions.failed.count();
@@ -353,6 +368,7 @@ impl Summary {
             series,
             batches,
             intervals,
+            flows,
         }
     }
 
@@ -426,6 +442,7 @@ impl Summary {
             bytes: [self.bytes.received, self.bytes.sent],
             last_finished: self.elapsed_ns,
             batches: self.batches.clone(),
+            flows: self.flows,
         };
         Parts {
             setup: self.setup.clone(),

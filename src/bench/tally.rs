@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batches::Batches;
 use super::distribution::Distribution;
+use super::flows::FlowCounts;
 use super::sample::{FaultKind, Outcome, Sample};
 
 /// How many failing exchanges are kept as evidence.
@@ -21,9 +22,9 @@ pub struct Counts {
     pub sent: u64,
     /// Of these, not begun until the grace time ended.
     pub unsent: u64,
-    /// The whole answer came, with a status below 400.
+    /// The whole answer came, as it was expected: with a status below 400 unless something else was said.
     pub ok: u64,
-    /// The whole answer came, with a status of 400 or above.
+    /// The whole answer came, with a status of 400 or above, or not as it was expected.
     pub http_error: u64,
     /// Failed before the whole answer came.
     pub network_error: u64,
@@ -209,6 +210,8 @@ pub struct Tally {
     pub last_finished: u64,
     /// Response times by when requests were scheduled.
     pub batches: Batches,
+    /// Flows.
+    pub flows: FlowCounts,
 }
 
 impl Tally {
@@ -276,6 +279,7 @@ impl Tally {
     /// Adds everything that `other` counted.
     pub fn merge(&mut self, other: &Self) {
         self.counts.merge(&other.counts);
+        self.flows.merge(&other.flows);
         self.ok_in_time += other.ok_in_time;
         self.distributions.merge(&other.distributions);
         for (status, count) in &other.status {

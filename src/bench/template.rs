@@ -1,14 +1,20 @@
-//! Texts with generators, `/users/{{ zipf(1, 10000) }}`: compiled once, rendered per request.
+//! Texts with generators and values, `/users/{{ zipf(1, 10000) }}`, `{{ users.email }}`: compiled once, rendered per
+//! request.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 
+use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution as _, Zipf};
 
+use super::feed::Feeds;
+
 /// What generators there are, as they are written.
-pub const GENERATORS: [(&str, &str); 4] = [
+pub const GENERATORS: [(&str, &str); 6] = [
+    ("choice", "choice(red, \"light blue\"): one of these texts, all equally likely"),
     ("int", "int(1, 100): a whole number, all equally likely"),
+    ("now", "now(): seconds since 1970; now(ms) milliseconds; now(rfc3339) like 2026-01-31T12:00:00.5Z"),
     ("seq", "seq(): the number of the request in the run, from 0; seq(1000) counts from 1000"),
     ("uuid", "uuid(): a random UUID (version 4)"),
     (
@@ -16,6 +22,12 @@ pub const GENERATORS: [(&str, &str); 4] = [
         "zipf(1, 10000): a whole number, k-th most likely with weight 1/k; zipf(1, 10000, 0.8) with weight 1/k^0.8",
     ),
 ];
+
+/// What may not stand in the target of a request as it is (RFC 3986), but for what divides it into parts: a value may be
+/// several of them.
+const TARGET: AsciiSet = CONTROLS.add(b' ').add(b'"').add(b'#').add(b'<').add(b'>').add(b'`').add(b'{').add(b'}');
+/// What a form has as it is.
+const FORM: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'*');
 
 /// Why a text is no template.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,10 +45,18 @@ pub enum TemplateError {
         found: String,
     },
     /// No generator of that name.
-    #[error("there is no generator \"{name}\"{}", did_you_mean(name))]
+    #[error("there is no generator \"{name}\"{}", did_you_mean(name, GENERATORS.map(|(known, _)| known)))]
     Unknown {
         /// The name.
         name: String,
+    },
+    /// No value of that name.
+    #[error("there is no value \"{name}\"{}", did_you_mean(name, known.iter().map(String::as_str)))]
+    UnknownValue {
+        /// The name.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
     },
     /// Arguments that it does not take.
     #[error("generator {call}: {why}; write {usage}")]
@@ -53,15 +73,23 @@ pub enum TemplateError {
 impl TemplateError {
     /// What to do about it.
     pub fn hint(&self) -> String {
-        let all = GENERATORS.map(|(_, usage)| usage.split(':').next().unwrap_or(usage)).join(", ");
-        format!("generators are {all}")
+        match self {
+            Self::UnknownValue { known, .. } if known.is_empty() => {
+                "no feed has a column here, and no earlier step captures anything".to_owned()
+            }
+            Self::UnknownValue { known, .. } => format!("values are {}", known.join(", ")),
+            _ => {
+                let all = GENERATORS.map(|(_, usage)| usage.split(':').next().unwrap_or(usage)).join(", ");
+                format!("generators are {all}")
+            }
+        }
     }
 }
 
-fn did_you_mean(name: &str) -> String {
-    GENERATORS
-        .iter()
-        .map(|(known, _)| (strsim::jaro_winkler(name, known), *known))
+fn did_you_mean<'k>(name: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    known
+        .into_iter()
+        .map(|known| (strsim::jaro_winkler(name, known), known))
         .filter(|(score, _)| *score > 0.6)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, known)| format!(", did you mean \"{known}\"?"))
@@ -71,6 +99,8 @@ fn did_you_mean(name: &str) -> String {
 /// A generator with its arguments.
 #[derive(Debug, Clone)]
 enum Generator {
+    Choice(Vec<String>),
+    Now(Now),
     Int { low: i64, high: i64 },
     Seq { first: u64 },
     Uuid,
@@ -87,16 +117,18 @@ impl Generator {
             .iter()
             .find(|(known, _)| *known == name)
             .ok_or_else(|| TemplateError::Unknown { name: name.to_owned() })?;
-        let arguments: Vec<&str> = arguments.split(',').map(str::trim).filter(|a| !a.is_empty()).collect();
-        Self::with_arguments(name, &arguments).map_err(|why| TemplateError::Arguments {
-            call: call.to_owned(),
-            why,
-            usage,
-        })
+        let wrong = |why| TemplateError::Arguments { call: call.to_owned(), why, usage };
+        let arguments = split(arguments).map_err(wrong)?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::with_arguments(name, &arguments).map_err(wrong)
     }
 
     fn with_arguments(name: &str, arguments: &[&str]) -> Result<Self, String> {
         match (name, arguments) {
+            ("choice", [_, ..]) => Ok(Self::Choice(arguments.iter().map(|&text| text.to_owned()).collect())),
+            ("now", []) => Ok(Self::Now(Now::Seconds)),
+            ("now", ["ms"]) => Ok(Self::Now(Now::Milliseconds)),
+            ("now", ["rfc3339"]) => Ok(Self::Now(Now::Rfc3339)),
             ("int", [low, high]) => {
                 let (low, high) = range(low, high)?;
                 Ok(Self::Int { low, high })
@@ -123,15 +155,55 @@ impl Generator {
         Ok(Self::Zipf { low, law })
     }
 
-    fn write(&self, n: u64, rng: &mut ChaCha8Rng, out: &mut String) {
-        // Writing to a String does not fail.
+    fn write(&self, escape: Escape, scope: &mut Scope<'_>, out: &mut Vec<u8>) {
+        // Writing to a Vec does not fail.
         let _ = match self {
-            Self::Int { low, high } => write!(out, "{}", rng.random_range(*low..=*high)),
-            Self::Seq { first } => write!(out, "{}", first.wrapping_add(n)),
-            Self::Uuid => write!(out, "{}", uuid::Builder::from_random_bytes(rng.random()).into_uuid()),
-            Self::Zipf { low, law } => write!(out, "{}", low + law.sample(rng) as i64 - 1),
+            Self::Choice(texts) => {
+                escape.write(&texts[scope.rng.random_range(0..texts.len())], out);
+                Ok(())
+            }
+            Self::Now(Now::Seconds) => write!(out, "{}", jiff::Timestamp::now().as_second()),
+            Self::Now(Now::Milliseconds) => write!(out, "{}", jiff::Timestamp::now().as_millisecond()),
+            Self::Now(Now::Rfc3339) => write!(out, "{}", jiff::Timestamp::now()),
+            Self::Int { low, high } => write!(out, "{}", scope.rng.random_range(*low..=*high)),
+            Self::Seq { first } => write!(out, "{}", first.wrapping_add(scope.n)),
+            Self::Uuid => write!(out, "{}", uuid::Builder::from_random_bytes(scope.rng.random()).into_uuid()),
+            Self::Zipf { low, law } => write!(out, "{}", low + law.sample(scope.rng) as i64 - 1),
         };
     }
+}
+
+/// How an instant is written.
+#[derive(Debug, Clone, Copy)]
+enum Now {
+    Seconds,
+    Milliseconds,
+    Rfc3339,
+}
+
+/// Arguments at their commas; what stands in double quotes may hold commas.
+fn split(arguments: &str) -> Result<Vec<String>, String> {
+    let mut found = Vec::new();
+    let mut rest = arguments.trim();
+    while !rest.is_empty() {
+        let argument = if let Some(quoted) = rest.strip_prefix('"') {
+            let (text, behind) = quoted.split_once('"').ok_or("a quote is not closed")?;
+            rest = behind.trim_start();
+            text
+        } else {
+            let end = rest.find(',').unwrap_or(rest.len());
+            let text = rest[..end].trim();
+            rest = &rest[end..];
+            text
+        };
+        found.push(argument.to_owned());
+        rest = match rest.strip_prefix(',') {
+            Some(behind) => behind.trim_start(),
+            None if rest.is_empty() => rest,
+            None => return Err("a comma is missing between two arguments".to_owned()),
+        };
+    }
+    Ok(found)
 }
 
 fn whole(text: &str) -> Result<i64, String> {
@@ -143,57 +215,183 @@ fn range(low: &str, high: &str) -> Result<(i64, i64), String> {
     if low <= high { Ok((low, high)) } else { Err(format!("the range from {low} to {high} is empty")) }
 }
 
+/// What has to be done to a value so that it is only a value where it is put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Escape {
+    /// Nothing.
+    Not,
+    /// Path and query of a request: what may not stand there is percent-encoded.
+    Target,
+    /// Header: line ends and other control characters are left out.
+    Header,
+    /// Inside of a JSON text.
+    Json,
+    /// A form: everything but letters, digits and `-._*` is percent-encoded.
+    Form,
+}
+
+impl Escape {
+    fn write(self, text: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Not => out.extend_from_slice(text.as_bytes()),
+            Self::Target => utf8_percent_encode(text, &TARGET).for_each(|part| out.extend_from_slice(part.as_bytes())),
+            Self::Form => utf8_percent_encode(text, &FORM).for_each(|part| out.extend_from_slice(part.as_bytes())),
+            Self::Header => out.extend(text.bytes().filter(|byte| *byte == b'\t' || !byte.is_ascii_control())),
+            Self::Json => {
+                for byte in text.bytes() {
+                    match byte {
+                        b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+                        // Writing to a Vec does not fail.
+                        0..0x20 => drop(write!(out, "\\u{byte:04x}")),
+                        _ => out.push(byte),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The values that a text may name.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// Feeds and their columns.
+    pub feeds: &'a Feeds,
+    /// What earlier steps of the flow captured.
+    pub captured: &'a [String],
+}
+
+impl Names<'_> {
+    fn find(&self, name: &str) -> Result<Segment, TemplateError> {
+        if let Some(position) = self.captured.iter().position(|known| known == name) {
+            return Ok(Segment::Captured(position));
+        }
+        if let Some((feed, column)) = self.feeds.find(name) {
+            return Ok(Segment::Cell { feed, column });
+        }
+        if GENERATORS.iter().any(|(known, _)| *known == name) {
+            return Err(TemplateError::NotACall { found: name.to_owned() });
+        }
+        let known = self.captured.iter().cloned().chain(self.feeds.names()).collect();
+        Err(TemplateError::UnknownValue { name: name.to_owned(), known })
+    }
+}
+
+/// What a text is rendered with.
+#[derive(Debug)]
+pub struct Scope<'a> {
+    /// Number of the request in the run.
+    pub n: u64,
+    /// What it draws from.
+    pub rng: &'a mut ChaCha8Rng,
+    /// Feeds.
+    pub feeds: &'a Feeds,
+    /// What earlier steps of the flow captured.
+    pub captured: &'a [String],
+}
+
 #[derive(Debug, Clone)]
 enum Segment {
-    Literal(String),
+    Literal(Vec<u8>),
     Generator(Generator),
+    /// A value of a feed.
+    Cell {
+        feed: usize,
+        column: usize,
+    },
+    Captured(usize),
 }
 
 /// A compiled text.
 #[derive(Debug, Clone)]
 pub struct Template {
     segments: Vec<Segment>,
+    escape: Escape,
 }
 
 impl Template {
-    /// Compiles a text.
+    /// Bytes as they are.
+    pub fn bytes(bytes: Vec<u8>) -> Self {
+        let segments = if bytes.is_empty() { Vec::new() } else { vec![Segment::Literal(bytes)] };
+        Self { segments, escape: Escape::Not }
+    }
+
+    /// Compiles a text whose values are escaped in this way; what stands around them is taken as it is.
     ///
     /// # Errors
     ///
-    /// Unclosed braces, unknown generators, arguments that a generator does not take.
-    pub fn compile(text: &str) -> Result<Self, TemplateError> {
+    /// Unclosed braces, unknown generators or values, arguments that a generator does not take.
+    pub fn compile(text: &str, names: Names<'_>, escape: Escape) -> Result<Self, TemplateError> {
         let mut segments = Vec::new();
         let mut rest = text;
         while let Some((literal, behind)) = rest.split_once("{{") {
-            let (call, next) =
+            let (expression, next) =
                 behind.split_once("}}").ok_or_else(|| TemplateError::Unclosed { text: text.to_owned() })?;
             if !literal.is_empty() {
-                segments.push(Segment::Literal(literal.to_owned()));
+                segments.push(Segment::Literal(literal.as_bytes().to_vec()));
             }
-            segments.push(Segment::Generator(Generator::parse(call.trim())?));
+            // JSON has escaped the quotes of a call.
+            let expression =
+                if escape == Escape::Json { expression.replace("\\\"", "\"") } else { expression.to_owned() };
+            let expression = expression.trim();
+            segments.push(match expression.contains('(') {
+                true => Segment::Generator(Generator::parse(expression)?),
+                false => names.find(expression)?,
+            });
             rest = next;
         }
         if !rest.is_empty() {
-            segments.push(Segment::Literal(rest.to_owned()));
+            segments.push(Segment::Literal(rest.as_bytes().to_vec()));
         }
-        Ok(Self { segments })
+        Ok(Self { segments, escape })
     }
 
-    /// The text, if it is the same for every request.
-    pub fn constant(&self) -> Option<&str> {
-        match self.segments.as_slice() {
-            [] => Some(""),
-            [Segment::Literal(text)] => Some(text),
+    /// Compiles a text that is escaped as a whole, what stands around its values as well.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::compile`].
+    pub fn compile_escaped(text: &str, names: Names<'_>, escape: Escape) -> Result<Self, TemplateError> {
+        let mut template = Self::compile(text, names, escape)?;
+        for segment in &mut template.segments {
+            if let Segment::Literal(bytes) = segment {
+                let text = String::from_utf8_lossy(bytes).into_owned();
+                bytes.clear();
+                escape.write(&text, bytes);
+            }
+        }
+        Ok(template)
+    }
+
+    /// Appends another text; both have their own escapes already, or none.
+    pub fn append(&mut self, other: Self) {
+        self.segments.extend(other.segments);
+    }
+
+    /// The bytes, if they are the same for every request.
+    pub fn constant(&self) -> Option<Vec<u8>> {
+        let literal = |segment: &Segment| match segment {
+            Segment::Literal(bytes) => Some(bytes.clone()),
             _ => None,
-        }
+        };
+        self.segments.iter().map(literal).collect::<Option<Vec<_>>>().map(|parts| parts.concat())
     }
 
-    /// Appends the text of request `n`, drawing from `rng`.
-    pub fn render(&self, n: u64, rng: &mut ChaCha8Rng, out: &mut String) {
+    /// Whether nothing is ever rendered.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Appends the text of the request that `scope` is of.
+    pub fn render(&self, scope: &mut Scope<'_>, out: &mut Vec<u8>) {
         for segment in &self.segments {
             match segment {
-                Segment::Literal(text) => out.push_str(text),
-                Segment::Generator(generator) => generator.write(n, rng, out),
+                Segment::Literal(bytes) => out.extend_from_slice(bytes),
+                Segment::Generator(generator) => generator.write(self.escape, scope, out),
+                Segment::Cell { feed, column } => self.escape.write(scope.feeds.cell(*feed, *column, scope.n), out),
+                Segment::Captured(position) => {
+                    let value = scope.captured.get(*position).map_or("", String::as_str);
+                    self.escape.write(value, out);
+                }
             }
         }
     }
@@ -205,10 +403,59 @@ mod tests {
 
     use super::*;
 
+    fn compile(text: &str) -> Result<Template, TemplateError> {
+        Template::compile(text, Names { feeds: &Feeds::default(), captured: &[] }, Escape::Not)
+    }
+
     fn render(text: &str, n: u64, rng: &mut ChaCha8Rng) -> String {
-        let mut out = String::new();
-        Template::compile(text).unwrap().render(n, rng, &mut out);
-        out
+        let mut out = Vec::new();
+        let feeds = &Feeds::default();
+        compile(text).unwrap().render(&mut Scope { n, rng, feeds, captured: &[] }, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn choices_may_be_quoted_and_now_is_now() {
+        let rng = &mut ChaCha8Rng::seed_from_u64(1);
+        let mut seen: Vec<_> = (0..200).map(|n| render("{{ choice(a, \"b, c\" , d e) }}", n, rng)).collect();
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen, ["a", "b, c", "d e"]);
+        let seconds = || jiff::Timestamp::now().as_second();
+        let before = seconds();
+        let rendered: i64 = render("{{ now() }}", 0, rng).parse().unwrap();
+        let millis: i64 = render("{{ now(ms) }}", 0, rng).parse().unwrap();
+        let stamp: jiff::Timestamp = render("{{ now(rfc3339) }}", 0, rng).parse().unwrap();
+        for found in [rendered, millis / 1000, stamp.as_second()] {
+            assert!((before..=seconds()).contains(&found), "{found}");
+        }
+    }
+
+    #[test]
+    fn values_are_escaped_for_where_they_stand() {
+        let feeds = &Feeds::default();
+        let captured = ["v".to_owned(), "a b/\"ü\"\r\n&=".to_owned()];
+        let names = vec!["one".to_owned(), "two".to_owned()];
+        for (escape, expected) in [
+            (Escape::Not, "<v a b/\"ü\"\r\n&=>"),
+            (Escape::Target, "<v a%20b/%22%C3%BC%22%0D%0A&=>"),
+            (Escape::Header, "<v a b/\"ü\"&=>"),
+            (Escape::Json, "<v a b/\\\"ü\\\"\\u000d\\u000a&=>"),
+            (Escape::Form, "<v a%20b%2F%22%C3%BC%22%0D%0A%26%3D>"),
+        ] {
+            let names = Names { feeds, captured: &names };
+            let template = Template::compile("<{{ one }} {{two}}>", names, escape).unwrap();
+            let rng = &mut ChaCha8Rng::seed_from_u64(1);
+            let mut out = Vec::new();
+            template.render(&mut Scope { n: 0, rng, feeds, captured: &captured }, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{escape:?}");
+        }
+        let names = Names { feeds, captured: &names };
+        let error = Template::compile("{{ twwo }}", names, Escape::Not).unwrap_err();
+        assert!(error.to_string().contains("did you mean \"two\"?"), "{error}");
+        assert_eq!(error.hint(), "values are one, two");
+        let form = Template::compile_escaped("a b", names, Escape::Form).unwrap();
+        assert_eq!(form.constant().unwrap(), b"a%20b");
     }
 
     #[test]
@@ -219,9 +466,9 @@ mod tests {
         assert_eq!(render("{{ int(5, 5) }}", 0, rng), "5");
         let id = render("{{ uuid() }}", 0, rng);
         assert_eq!(id.parse::<uuid::Uuid>().unwrap().get_version_num(), 4);
-        assert_eq!(Template::compile("").unwrap().constant(), Some(""));
-        assert_eq!(Template::compile("x").unwrap().constant(), Some("x"));
-        assert_eq!(Template::compile("{{ seq() }}").unwrap().constant(), None);
+        assert_eq!(compile("").unwrap().constant(), Some(Vec::new()));
+        assert_eq!(compile("x").unwrap().constant(), Some(b"x".to_vec()));
+        assert_eq!(compile("{{ seq() }}").unwrap().constant(), None);
     }
 
     #[test]
@@ -237,9 +484,13 @@ mod tests {
             ("{{ zipf(1, x) }}", "\"x\" is not a whole number"),
             ("{{ zipf(1, 10, -1) }}", "below 0"),
             ("{{ seq(-1) }}", "negative"),
+            ("{{ choice() }}", "0 arguments"),
+            ("{{ choice(\"a) }}", "quote is not closed"),
+            ("{{ choice(\"a\" b) }}", "comma is missing"),
+            ("{{ now(days) }}", "write now()"),
             ("{{ zipf(-9223372036854775808, 9223372036854775807) }}", "too wide"),
         ] {
-            let error = Template::compile(text).unwrap_err();
+            let error = compile(text).unwrap_err();
             assert!(error.to_string().contains(said), "{text}: {error}");
             assert!(error.hint().contains("uuid()"));
         }
@@ -250,15 +501,16 @@ mod tests {
     #[test]
     fn zipf_follows_its_law() {
         for exponent in [1.0, 0.8] {
-            let template = Template::compile(&format!("{{{{ zipf(3, 52, {exponent}) }}}}")).unwrap();
+            let template = compile(&format!("{{{{ zipf(3, 52, {exponent}) }}}}")).unwrap();
             let rng = &mut ChaCha8Rng::seed_from_u64(42);
             let (draws, size) = (100_000, 50);
             let mut seen = vec![0u64; size];
-            let mut out = String::new();
+            let mut out = Vec::new();
+            let feeds = &Feeds::default();
             for n in 0..draws {
                 out.clear();
-                template.render(n, rng, &mut out);
-                seen[out.parse::<usize>().unwrap() - 3] += 1;
+                template.render(&mut Scope { n, rng, feeds, captured: &[] }, &mut out);
+                seen[str::from_utf8(&out).unwrap().parse::<usize>().unwrap() - 3] += 1;
             }
             let weight = |k: usize| 1.0 / ((k + 1) as f64).powf(exponent);
             let total: f64 = (0..size).map(weight).sum();

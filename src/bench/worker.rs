@@ -13,17 +13,19 @@ use super::config::{Io, Pacing};
 use super::control::Control;
 use super::effort::Effort;
 use super::flight::{End, Flight};
+use super::flows::{Call, Later};
 use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
 use super::recorder::Recorder;
-use super::sample::{Cause, Fault, Outcome, Phase, Side};
+use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
 use super::summary::{Connections, Streams};
 use super::tally::Tally;
 use super::transport::{Completion, Dialer, Exchange, Transport, Wait};
 use super::verdict::SelfWatch;
+use super::visit::Visit;
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
 const HEARTBEAT_NS: u64 = 25_000_000;
@@ -110,6 +112,8 @@ struct Worker {
     /// When to look whether a slot's request has taken too long: at most one entry a slot, never too late.
     deadlines: BinaryHeap<Reverse<(u64, usize)>>,
     room: Room,
+    /// The next steps of flows, once they are scheduled.
+    later: Later,
     opened: u64,
     watch: SelfWatch,
 }
@@ -142,6 +146,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.warmup_ns, orders.events.clone()),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
+        later: Later::default(),
         opened: 0,
         watch: SelfWatch::default(),
         orders,
@@ -235,11 +240,25 @@ impl Worker {
         self.orders.arrivals.peek().filter(is_within)
     }
 
-    /// Takes the next arrival if it is due.
-    fn take_due(&mut self, now: u64) -> Option<Arrival> {
-        let due = self.upcoming(now).filter(|a| a.at_ns <= now && now < self.deadline())?;
+    /// Takes the next step or arrival that is due.
+    fn take_due(&mut self, now: u64) -> Option<Call> {
+        if now >= self.deadline() {
+            return None;
+        }
+        let due = self.upcoming(now).filter(|a| a.at_ns <= now);
+        if let Some(step) = self.later.first_due().filter(|at| *at <= now) {
+            // In a closed loop an arrival is due at any time: those who have begun go first.
+            if self.orders.arrivals.is_closed_loop() || due.is_none_or(|a| step <= a.at_ns) {
+                return self.later.pop();
+            }
+        }
+        let arrival = due?;
         self.orders.arrivals.next();
-        Some(due)
+        let visit = self.orders.mix.visit(arrival);
+        if visit.is_some() {
+            self.recorder.flows(arrival.at_ns).started += 1;
+        }
+        Some(Call { arrival, visit })
     }
 
     /// Deals with what has come, begins what is due, sleeps until the next arrival, and so on to the end.
@@ -265,7 +284,7 @@ impl Worker {
             let is_batch_full = self.begin_due(now);
             let upcoming = self.upcoming(now);
             let has_ended = now >= self.end() || self.orders.arrivals.is_closed_loop();
-            let is_over = upcoming.is_none() && has_ended && self.pool.busy() == 0;
+            let is_over = upcoming.is_none() && has_ended && self.pool.busy() == 0 && self.later.is_empty();
             if is_over || now >= self.deadline() || self.orders.control.is_aborted() {
                 return Ok(());
             }
@@ -291,8 +310,9 @@ impl Worker {
     fn wait_from(&self, now: u64, upcoming: Option<Arrival>) -> Wait {
         let heartbeat = now + HEARTBEAT_NS;
         let arrival = upcoming.map(|a| self.orders.pacing.wake_for(a.at_ns)).filter(|at| *at > now);
+        let step = self.later.first_due().map(|at| self.orders.pacing.wake_for(at)).filter(|at| *at > now);
         let end = if now < self.end() { self.end() } else { self.deadline() };
-        let wake = arrival.unwrap_or(heartbeat).min(heartbeat).min(end);
+        let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(end);
         let expiry = self.deadlines.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
         Wait::Until(self.start.saturating_add(wake).min(expiry))
     }
@@ -324,15 +344,16 @@ impl Worker {
             if !self.has_place() {
                 return false;
             }
-            let Some(arrival) = self.take_due(now) else { return false };
+            let Some(call) = self.take_due(now) else { return false };
             let Some(slot) = self.pool.take() else { return false };
-            self.begin(slot, arrival);
+            self.begin(slot, call);
         }
         true
     }
 
     /// Begins a request on a slot, with a connection if it has none.
-    fn begin(&mut self, slot: usize, mut arrival: Arrival) {
+    fn begin(&mut self, slot: usize, call: Call) {
+        let Call { mut arrival, visit } = call;
         if self.slots.len() <= slot {
             self.slots.resize_with(slot + 1, Slot::default);
         }
@@ -343,14 +364,14 @@ impl Worker {
         }
         if self.transport.is_open(slot) {
             let n = arrival.n;
-            let (kind, request) = self.orders.mix.wire(n, &mut self.room);
+            let (kind, request) = self.orders.mix.wire(n, visit.as_deref(), &mut self.room);
             let begun = now_ns();
             self.transport.send(slot, &request);
-            let mut flight = Flight::new(arrival, ready, begun);
+            let mut flight = Flight::new(arrival, ready, begun).on(visit);
             flight.is_of(kind);
             place.flight = Some(flight);
         } else {
-            place.flight = Some(Flight::dialing(arrival, ready, now_ns()));
+            place.flight = Some(Flight::dialing(arrival, ready, now_ns()).on(visit));
             self.transport.open(slot);
         }
         self.set_deadline(slot);
@@ -359,7 +380,7 @@ impl Worker {
     /// Sends the request that a slot's connection was opened for.
     fn send(&mut self, slot: usize) {
         let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
-        let (kind, request) = self.orders.mix.wire(flight.n(), &mut self.room);
+        let (kind, request) = self.orders.mix.wire(flight.n(), flight.visit(), &mut self.room);
         flight.is_of(kind);
         self.transport.send(slot, &request);
     }
@@ -371,13 +392,10 @@ impl Worker {
                 self.send(slot);
             }
             Completion::Joined { slot } => self.send(slot),
-            Completion::Answered { slot, status, exchange } => {
-                let outcome = if status < 400 {
-                    Outcome::Ok
-                } else {
-                    let detail = format!("status {status}");
-                    Outcome::HttpError(Fault::new(Phase::Head, Cause::Status, Side::Server, detail))
-                };
+            Completion::Answered { slot, status, exchange, answer } => {
+                let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
+                let kind = flight.kind_in(&self.orders.mix);
+                let outcome = self.orders.mix.judge(kind, status, answer.as_deref(), flight.visit_mut());
                 self.finish(slot, End { outcome, status: Some(status), finished: exchange.last_read, exchange });
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
@@ -407,20 +425,44 @@ impl Worker {
 
     /// Records the request of a slot, and begins the next one if it is due already.
     fn finish(&mut self, slot: usize, end: End) {
-        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.take()) else { return };
+        let Some(mut flight) = self.slots.get_mut(slot).and_then(|s| s.flight.take()) else { return };
+        let visit = flight.take_visit();
         if let Outcome::NetworkError(fault) | Outcome::Timeout(fault) = &end.outcome {
             self.note_fault(fault);
         }
         let sample = flight.sample(self.start, &self.orders.mix, end);
         let finished = sample.finished;
+        let next = visit.and_then(|visit| self.next_call(visit, &sample));
         self.recorder.record(sample, self.end());
         self.slots[slot].free_since = finished;
+        if let Some(next) = next {
+            self.later.push(next);
+        }
         if !self.transport.has_place(slot) {
             return self.pool.set_aside(slot);
         }
         match self.take_due(finished) {
             Some(next) => self.begin(slot, next),
             None => self.pool.give_back(slot, self.transport.is_open(slot)),
+        }
+    }
+
+    /// The step of a flow that follows the one which has ended, if it goes on.
+    fn next_call(&mut self, mut visit: Box<Visit>, ended: &Sample) -> Option<Call> {
+        let counts = self.recorder.flows(visit.scheduled);
+        if ended.outcome != Outcome::Ok {
+            counts.broken += 1;
+            return None;
+        }
+        match self.orders.mix.next_step(ended.n, &mut visit) {
+            None => {
+                counts.completed += 1;
+                None
+            }
+            Some(think_ns) => {
+                let arrival = Arrival { n: ended.n, at_ns: ended.finished.saturating_add(think_ns) };
+                Some(Call { arrival, visit: Some(visit) })
+            }
         }
     }
 
@@ -482,19 +524,37 @@ impl Worker {
         }
     }
 
+    /// Counts the flows that are between two steps; gives how many steps were due and never sent.
+    fn close_flows(&mut self) -> u64 {
+        let over = self.now().min(self.deadline());
+        let mut left = 0;
+        while let Some(call) = self.later.pop() {
+            let Some(visit) = call.visit else { continue };
+            self.recorder.flows(visit.scheduled).unfinished += 1;
+            if call.arrival.at_ns < over {
+                self.recorder.unsent(self.orders.mix.kind_of_step(&visit), call.arrival.at_ns);
+                left += 1;
+            }
+        }
+        left
+    }
+
     /// Counts what is still in flight, and what was never sent.
     fn close(mut self, at_start: u64) -> Report {
         let end = self.end();
         let is_aborted = self.orders.control.is_aborted();
         for slot in 0..self.slots.len() {
             let Some(flight) = self.slots[slot].flight.take() else { continue };
+            if let Some(visit) = flight.visit() {
+                self.recorder.flows(visit.scheduled).unfinished += 1;
+            }
             let (_, exchange) = self.transport.abort(slot);
             let outcome = Outcome::Unfinished;
             let unfinished = End { outcome, status: None, finished: now_ns(), exchange };
             let sample = flight.sample(self.start, &self.orders.mix, unfinished);
             self.recorder.record(sample, end);
         }
-        let mut left = 0;
+        let mut left = self.close_flows();
         // In a closed loop nothing is scheduled that is not sent.
         while !self.orders.arrivals.is_closed_loop()
             && let Some(arrival) = self.upcoming(0)

@@ -315,15 +315,16 @@ impl Checker<'_> {
             self.add_with_hint(&path.key("stages"), message, "every stage has a rate and a duration of its own");
         }
         let path = path.key("requests");
-        if !workload.requests.is_empty() && workload.requests.iter().all(|request| request.weight == 0) {
+        let mut weights = workload.requests.iter().map(|r| r.weight).chain(workload.flows.iter().map(|f| f.weight));
+        if !workload.requests.is_empty() && weights.all(|weight| weight == 0) {
             self.add_with_hint(&path, "expected a weight above 0, found only 0", "a request of weight 0 is never sent");
         }
         for (position, request) in workload.requests.iter().enumerate() {
             let path = path.index(position);
-            if request.body.is_some() && request.json.is_some() {
-                self.add(&path.key("json"), "expected either body or json, found both");
+            if let [one, other, ..] = request.bodies().as_slice() {
+                self.add(&path.key(other), format!("expected either {one} or {other}, found both"));
             }
-            if !request.path.starts_with('/') {
+            if !request.path.starts_with('/') && !request.path.starts_with("{{") {
                 let message = format!("expected a path that begins with /, found {:?}", request.path);
                 self.add_with_hint(&path.key("path"), message, "the host is that of the service under load");
             }

@@ -37,6 +37,21 @@ pub struct Seen {
     pub earlier: u64,
     /// How often this sequence number was seen before.
     pub repeats: u64,
+    /// Its head as it came.
+    pub head: String,
+    /// Its body.
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    /// The value of a header; panics where there are two.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let lines = self.head.lines().filter_map(|line| line.split_once(": "));
+        let mut found = lines.filter(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value);
+        let value = found.next();
+        assert_eq!(found.next(), None, "{}", self.head);
+        value
+    }
 }
 
 /// What happens to a request.
@@ -58,6 +73,16 @@ pub enum Fate {
     BytesAndClose(Vec<Vec<u8>>),
     /// Answered, then the server stops: it listens no more and closes everything.
     AnswerAndStop,
+}
+
+impl Fate {
+    /// Answered at once with this status, these header lines and this body.
+    pub fn with(status: u16, headers: &[&str], body: &str) -> Self {
+        let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+        let length = body.len();
+        let text = format!("HTTP/1.1 {status} X\r\n{headers}content-length: {length}\r\n\r\n{body}");
+        Self::Bytes(vec![text.into_bytes()])
+    }
 }
 
 /// Decides on each request; called in the order in which heads are read.
@@ -158,12 +183,14 @@ impl Shared {
         }
     }
 
-    fn fate_of(&self, method: &str, path: &str, earlier: u64) -> Fate {
+    fn fate_of(&self, head: String, body: Vec<u8>, earlier: u64) -> Fate {
         let at_ns = now_ns();
+        let mut words = head.split(' ').map(str::to_owned);
+        let (method, path) = (words.next().unwrap(), words.next().unwrap());
         let seq = path.trim_start_matches('/').split(['/', '?']).next().unwrap().parse().unwrap_or(0);
         let mut repeats = self.repeats.lock().unwrap();
         let repeats = repeats.entry(seq).and_modify(|n| *n += 1).or_insert(0);
-        let seen = Seen { seq, method: method.to_owned(), path: path.to_owned(), at_ns, earlier, repeats: *repeats };
+        let seen = Seen { seq, method, path, at_ns, earlier, repeats: *repeats, head, body };
         let fate = (self.script.lock().unwrap())(&seen);
         self.seen.lock().unwrap().push(seen);
         fate
@@ -183,8 +210,8 @@ async fn accept(listener: TcpListener, shared: &Arc<Shared>) {
 async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
     let mut buffer = Vec::new();
     for earlier in 0.. {
-        let Some((method, path)) = read_request(&mut stream, &mut buffer).await else { return };
-        match shared.fate_of(&method, &path, earlier) {
+        let Some((head, body)) = read_request(&mut stream, &mut buffer).await else { return };
+        match shared.fate_of(head, body, earlier) {
             Fate::Answer(status, due) => {
                 let wait = due.saturating_sub(now_ns());
                 if wait > 0 {
@@ -239,8 +266,8 @@ async fn write_pieces(stream: &mut TcpStream, pieces: &[Vec<u8>]) -> Option<()> 
     Some(())
 }
 
-/// Reads one request with its body; `None` at the end of the connection.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, String)> {
+/// Reads the head and the body of one request; `None` at the end of the connection.
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, Vec<u8>)> {
     loop {
         if let Some(end) = buffer.windows(4).position(|w| w == b"\r\n\r\n") {
             let head = String::from_utf8(buffer[..end].to_vec()).unwrap();
@@ -250,9 +277,8 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(S
                 .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
                 .map_or(0, |(_, value)| value.parse().unwrap());
             if buffer.len() >= end + 4 + length {
-                buffer.drain(..end + 4 + length);
-                let mut words = head.split(' ');
-                return Some((words.next()?.to_owned(), words.next()?.to_owned()));
+                let body = buffer.drain(..end + 4 + length).skip(end + 4).collect();
+                return Some((head, body));
             }
         }
         let mut piece = [0; 4096];

@@ -14,6 +14,7 @@ use super::alarm::Alarm;
 use super::channel::{Channel, Socket, Tls};
 use super::dial::Dialer;
 use super::session::{Exchange, Request, Session, Step};
+use crate::bench::answer::Answer;
 use crate::bench::clock::now_ns;
 use crate::bench::sample::{Cause, Fault, Phase, Side};
 
@@ -55,6 +56,8 @@ pub enum Completion {
         status: u16,
         /// What was seen of it.
         exchange: Exchange,
+        /// The answer itself, where it was to be kept.
+        answer: Option<Box<Answer>>,
     },
     /// A connection, or the exchange on it, has failed; it is closed.
     Failed {
@@ -315,10 +318,11 @@ impl Driver {
             Some(Step::Wait) => None,
             Some(Step::Answered(status)) => {
                 let exchange = connection.session.exchange();
+                let answer = connection.session.take_answer();
                 if !connection.session.is_reusable() {
                     self.close(slot);
                 }
-                Some(Completion::Answered { slot, status, exchange })
+                Some(Completion::Answered { slot, status, exchange, answer })
             }
             Some(Step::Failed(fault)) => Some(self.failed(slot, fault)),
         }

@@ -6,6 +6,8 @@ use std::mem::MaybeUninit;
 use httparse::{Header, ParserConfig, Response, Status};
 use memchr::memrchr;
 
+use crate::bench::answer::Answer;
+
 /// The longest head, and the most that a chunked body may have beside its data, in bytes.
 const MOST_HEAD: usize = 512 * 1024;
 /// Header lines that are parsed without an allocation.
@@ -69,23 +71,45 @@ pub struct Decoder {
     status: Option<u16>,
     keeps_alive: bool,
     has_no_body: bool,
+    /// The answer so far, where it is kept.
+    answer: Option<Box<Answer>>,
 }
 
 impl Default for Decoder {
     fn default() -> Self {
         let (carried, overhead) = (Vec::new(), 0);
-        Self { state: State::Done, carried, overhead, status: None, keeps_alive: true, has_no_body: false }
+        Self {
+            state: State::Done,
+            carried,
+            overhead,
+            status: None,
+            keeps_alive: true,
+            has_no_body: false,
+            answer: None,
+        }
     }
 }
 
 impl Decoder {
-    /// Expects the answer to a request; that to HEAD has no body.
-    pub fn expect(&mut self, is_head: bool) {
+    /// Expects the answer to a request, to be kept or not; that to HEAD has no body.
+    pub fn expect(&mut self, is_head: bool, keeps_answer: bool) {
         self.carried.clear();
         self.state = State::Head;
         self.overhead = 0;
         self.status = None;
         self.has_no_body = is_head;
+        self.answer = keeps_answer.then(Box::default);
+    }
+
+    /// The answer, where it was to be kept.
+    pub fn take_answer(&mut self) -> Option<Box<Answer>> {
+        self.answer.take()
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        if let Some(answer) = &mut self.answer {
+            answer.take_body(bytes);
+        }
     }
 
     /// Status of the answer, once its head is complete.
@@ -110,7 +134,10 @@ impl Decoder {
             let rest = &bytes[used..];
             match self.state {
                 State::Done => return Ok(Some(used)),
-                State::UntilClose => return Ok(None),
+                State::UntilClose => {
+                    self.keep(rest);
+                    return Ok(None);
+                }
                 State::Head => match self.head(rest)? {
                     Some(taken) => used += taken,
                     None => return Ok(None),
@@ -118,6 +145,7 @@ impl Decoder {
                 State::Length(left) => {
                     let taken = rest.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                     used += taken;
+                    self.keep(&rest[..taken]);
                     self.state = match left - taken as u64 {
                         0 => State::Done,
                         left => State::Length(left),
@@ -198,6 +226,9 @@ impl Decoder {
             _ => {
                 let framing = Framing::of(response.headers)?;
                 self.status = Some(code);
+                if let Some(answer) = &mut self.answer {
+                    answer.take_head(&lines[..length]);
+                }
                 self.keeps_alive = framing.keeps_alive(response.version == Some(1));
                 self.state = self.body(code, &framing);
             }
@@ -229,6 +260,7 @@ impl Decoder {
     fn chunked(&mut self, at: Chunked, bytes: &[u8]) -> Result<(usize, State), Malformed> {
         if let Chunked::Data(left) = at {
             let taken = bytes.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.keep(&bytes[..taken]);
             let next = match left - taken as u64 {
                 0 => Chunked::DataCr,
                 left => Chunked::Data(left),
@@ -342,7 +374,7 @@ mod tests {
 
     fn read<'b>(is_head: bool, pieces: impl IntoIterator<Item = &'b [u8]>, ends: bool) -> Found {
         let mut decoder = Decoder::default();
-        decoder.expect(is_head);
+        decoder.expect(is_head, true);
         let mut length = 0;
         let complete = |decoder: &Decoder, length| Found::Complete {
             status: decoder.status(),

@@ -4,6 +4,7 @@
 use std::io;
 
 use super::http1::Decoder;
+use crate::bench::answer::Answer;
 use crate::bench::sample::{Cause, Fault, Phase, Side};
 
 /// A request, ready to be written.
@@ -17,6 +18,8 @@ pub struct Request<'a> {
     pub is_head: bool,
     /// Whether it asks for the connection to be closed.
     pub closes: bool,
+    /// Whether its answer is kept: see [`Session::take_answer`].
+    pub keeps_answer: bool,
 }
 
 /// What was seen of one attempt of a request. Instants are CLOCK_MONOTONIC, 0 where not reached.
@@ -67,7 +70,7 @@ pub struct Session {
 impl Session {
     /// Begins the next exchange; its bytes are the caller's to write.
     pub fn begin(&mut self, request: &Request<'_>) {
-        self.decoder.expect(request.is_head);
+        self.decoder.expect(request.is_head, request.keeps_answer);
         self.exchange = Exchange::default();
         self.unsent.clear();
         self.gone = 0;
@@ -195,6 +198,11 @@ impl Session {
     /// Status of the current answer, once its head is there.
     pub fn status(&self) -> Option<u16> {
         self.decoder.status()
+    }
+
+    /// The last answer, where it was to be kept.
+    pub fn take_answer(&mut self) -> Option<Box<Answer>> {
+        self.decoder.take_answer()
     }
 
     /// How many requests were begun.

@@ -2,6 +2,7 @@
 
 mod find_max;
 mod protocol;
+mod request;
 mod schedule;
 
 use std::path::PathBuf;
@@ -12,6 +13,7 @@ use anyhow::Result;
 
 use self::find_max::FindMax;
 use self::protocol::ProtocolArgs;
+use self::request::RequestArgs;
 use self::schedule::ScheduleArgs;
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
@@ -81,15 +83,8 @@ pub struct Args {
     /// Mix of requests from scalectl.toml, for a service [default: default]
     #[arg(short = 'w', long, value_name = "NAME", env = "SCALECTL_WORKLOAD", help_heading = "Request")]
     workload: Option<Name>,
-    /// HTTP method [default: GET]
-    #[arg(short, long, value_name = "METHOD", help_heading = "Request")]
-    method: Option<String>,
-    /// Header, as 'Name: value'; repeat for more
-    #[arg(short = 'H', long = "header", value_name = "HEADER", help_heading = "Request")]
-    headers: Vec<String>,
-    /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'
-    #[arg(short = 'd', long, value_name = "TEXT", help_heading = "Request")]
-    body: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
     /// Connect to this unix socket instead of the URL's host and port
     #[arg(long, value_name = "PATH", help_heading = "Request")]
     unix_socket: Option<PathBuf>,
@@ -146,19 +141,24 @@ impl Args {
             Some((stack, url)) => {
                 let mut config = Config::new(parse(&url)?);
                 of_stack(&mut config, &stack, self.workload.as_ref())?;
-                if self.describes_a_request() {
-                    config.requests = vec![self.request(&config.target)?];
+                if self.request.describes_a_request() {
+                    config.requests = self.request.requests(&config.target)?;
+                    config.flows.clear();
                 }
                 config
             }
             None => {
-                let target = parse(self.target.as_deref().unwrap_or_default())?;
-                let request = self.request(&target)?;
+                let target = match (&self.target, self.request.first_target()?) {
+                    (None, Some(target)) => target,
+                    (target, _) => parse(target.as_deref().unwrap_or_default())?,
+                };
+                let requests = self.request.requests(&target)?;
                 let mut config = Config::new(target);
-                config.requests = vec![request];
+                config.requests = requests;
                 config
             }
         };
+        self.request.expect(&mut config);
         match self.rps {
             Some(Rps::Max) => config.closed_loop = true,
             Some(Rps::Rate(rate)) => config.rate = rate,
@@ -182,13 +182,10 @@ impl Args {
         Ok(config)
     }
 
-    fn describes_a_request(&self) -> bool {
-        self.method.is_some() || self.body.is_some() || !self.headers.is_empty()
-    }
-
     /// The project's service that is meant, with its address; `None` where the target is a URL.
     fn service(&self, global: &Global) -> Result<Option<(Stack, String)>, Failure> {
         let name = match &self.target {
+            None if self.request.describes_urls() => return Ok(None),
             None if !global.directory.join(FILE_NAME).exists() && global.files.is_empty() => {
                 return Err(Failure::usage("bench needs a URL, or a folder with a scalectl.toml")
                     .hint("scalectl bench http://localhost:8080/"));
@@ -206,19 +203,6 @@ impl Args {
         });
         looked.map(Some).map_err(|error| error.downcast().unwrap_or_else(|e| Failure::failed(e.to_string())))
     }
-
-    fn request(&self, target: &Target) -> Result<RequestSpec, Failure> {
-        let mut request = RequestSpec::get(&target.path);
-        request.method = self.method.clone().unwrap_or(request.method);
-        request.body.clone_from(&self.body);
-        for header in &self.headers {
-            let (name, value) = header.split_once(':').ok_or_else(|| {
-                Failure::usage(format!("header \"{header}\" has no colon")).hint("write it like -H 'Accept: text/html'")
-            })?;
-            request.headers.insert(name.trim().to_owned(), value.trim().to_owned());
-        }
-        Ok(request)
-    }
 }
 
 /// Takes the load of a stack: the workload of this name, or `default`, and the objectives.
@@ -229,7 +213,11 @@ impl Args {
 pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> Result<(), Failure> {
     let name = workload.map_or("default", Name::as_str);
     match stack.bench.get(name) {
-        Some(workload) => config.apply(workload),
+        Some(workload) => {
+            let mut workload = workload.clone();
+            workload.begin_paths_at(&stack.root);
+            config.apply(&workload);
+        }
         None if workload.is_some() => {
             return Err(session::unknown("workload", name, stack.bench.keys().map(Name::as_str)));
         }

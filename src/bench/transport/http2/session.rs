@@ -6,6 +6,7 @@ use std::io;
 
 use super::frame::{self, Head};
 use super::hpack::{Malformed, Table};
+use crate::bench::answer::Answer;
 use crate::bench::sample::{Cause, Fault, Phase, Side};
 use crate::bench::transport::driver::Completion;
 use crate::bench::transport::session::{Exchange, Request};
@@ -40,6 +41,8 @@ struct Stream {
     received: u64,
     /// Bytes since its window was last made whole.
     consumed: u32,
+    /// The answer so far, where it is kept.
+    answer: Option<Box<Answer>>,
 }
 
 impl Stream {
@@ -174,7 +177,8 @@ impl Session {
         kept.clear();
         kept.extend_from_slice(body);
         let (is_head, is_sent, window) = (request.is_head, body.is_empty(), self.first_window);
-        *stream = Stream { id, slot, is_head, is_sent, window, body: kept, ..Stream::default() };
+        let answer = request.keeps_answer.then(Box::default);
+        *stream = Stream { id, slot, is_head, is_sent, window, answer, body: kept, ..Stream::default() };
         self.places.insert(id, place);
         self.starting.push(place);
         self.head(place, block, body.is_empty());
@@ -396,8 +400,10 @@ impl Session {
     /// Takes the head of an answer, or what comes after its body.
     fn answer(&mut self, of: Unfinished, block: &[u8], now: u64, done: &mut VecDeque<Completion>) -> Result<(), Fault> {
         // Read whoever it is for: the table is the connection's.
-        let found = Found::read(&mut self.table, block).map_err(|error| malformed(error.to_string()))?;
-        let Some(place) = self.place(of.stream)? else { return Ok(()) };
+        let place = self.place(of.stream)?;
+        let keeps = place.is_some_and(|place| self.streams[place].answer.is_some());
+        let found = Found::read(&mut self.table, block, keeps).map_err(|error| malformed(error.to_string()))?;
+        let Some(place) = place else { return Ok(()) };
         let stream = &mut self.streams[place];
         stream.read(of.bytes, now);
         match (stream.status, found.status) {
@@ -405,6 +411,9 @@ impl Session {
             (None, Some(status @ 200..)) => {
                 stream.status = Some(status);
                 stream.expected = found.length;
+                if let (Some(answer), Some(lines)) = (&mut stream.answer, found.lines) {
+                    answer.take_head(&[format!("HTTP/2 {status}\r\n").as_bytes(), &lines, b"\r\n"].concat());
+                }
             }
             (Some(_), None) if of.is_end => {}
             _ => {
@@ -419,7 +428,7 @@ impl Session {
     }
 
     fn data(&mut self, head: Head, payload: &[u8], now: u64, done: &mut VecDeque<Completion>) -> Result<(), Fault> {
-        let length = unpadded(head, payload)?.len();
+        let data = unpadded(head, payload)?;
         let whole = payload.len() as u32;
         self.consumed += whole;
         if self.consumed >= REPLENISH {
@@ -433,7 +442,10 @@ impl Session {
             self.refuse(place, "the body of the answer came before its head", done);
             return Ok(());
         }
-        stream.received += length as u64;
+        stream.received += data.len() as u64;
+        if let Some(answer) = &mut stream.answer {
+            answer.take_body(data);
+        }
         stream.consumed += whole;
         if head.has(frame::END_STREAM) {
             self.complete(place, done);
@@ -529,8 +541,9 @@ impl Session {
             // An answer that came before the request was written is one; nobody waits for the rest.
             self.cancel(place, frame::NO_ERROR);
         }
+        let answer = self.streams[place].answer.take();
         let exchange = self.release(place);
-        done.push_back(Completion::Answered { slot, status, exchange });
+        done.push_back(Completion::Answered { slot, status, exchange, answer });
     }
 
     /// Ends a request whose answer is not valid.
@@ -677,11 +690,13 @@ impl Session {
 struct Found {
     status: Option<u16>,
     length: Option<u64>,
+    /// All the others as header lines, where they are wanted.
+    lines: Option<Vec<u8>>,
 }
 
 impl Found {
-    fn read(table: &mut Table, block: &[u8]) -> Result<Self, Malformed> {
-        let mut found = Self::default();
+    fn read(table: &mut Table, block: &[u8], keeps: bool) -> Result<Self, Malformed> {
+        let mut found = Self { lines: keeps.then(Vec::new), ..Self::default() };
         let mut room = Vec::new();
         let mut is_first = true;
         table.walk(block, |name, value| {
@@ -695,8 +710,16 @@ impl Found {
             if is_status {
                 found.status =
                     Some(number(value.decode(&mut room)?).filter(|s| (100..1000).contains(s)).ok_or(Malformed)? as u16);
-            } else if matches!(name, Text::Plain(b"content-length")) {
+                return Ok(());
+            }
+            if matches!(name, Text::Plain(b"content-length")) {
                 found.length = Some(number(value.decode(&mut room)?).ok_or(Malformed)?);
+            }
+            if let Some(lines) = &mut found.lines {
+                lines.extend_from_slice(name.decode(&mut room)?);
+                lines.extend_from_slice(b": ");
+                lines.extend_from_slice(value.decode(&mut room)?);
+                lines.extend_from_slice(b"\r\n");
             }
             Ok(())
         })?;

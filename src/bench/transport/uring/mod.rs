@@ -543,12 +543,13 @@ impl Driver {
         match step {
             Step::Wait => {}
             Step::Answered(status) => {
-                let Stage::Open { session, .. } = &self.places[slot].stage else { return };
+                let Stage::Open { session, .. } = &mut self.places[slot].stage else { return };
                 let exchange = session.exchange();
+                let answer = session.take_answer();
                 if !session.is_reusable() {
                     self.close(slot);
                 }
-                self.done.push_back(Completion::Answered { slot, status, exchange });
+                self.done.push_back(Completion::Answered { slot, status, exchange, answer });
             }
             Step::Failed(fault) => self.fail(slot, fault),
         }

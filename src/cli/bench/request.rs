@@ -1,0 +1,195 @@
+//! What is sent, and what is expected in return, as flags.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::bench::{self, AssertSpec, Config, RequestSpec, StatusSet, Target};
+use crate::error::Failure;
+
+/// How many URLs one run may have figures of.
+const MOST_URLS: usize = 200;
+
+/// The part of the arguments that describes a request and its answer.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Request")]
+pub struct RequestArgs {
+    /// HTTP method [default: GET; POST with --body-json, --form and --multipart]
+    #[arg(short, long, value_name = "METHOD")]
+    method: Option<String>,
+    /// Header, as 'Name: value'; repeat for more
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'. @FILE: as --body-file
+    #[arg(short = 'd', long, value_name = "TEXT|@FILE", group = "content")]
+    body: Option<String>,
+    /// File whose bytes are the body of the request, as they are
+    #[arg(short = 'D', long, value_name = "FILE", group = "content")]
+    body_file: Option<PathBuf>,
+    /// Body as JSON; sets the content type
+    #[arg(long, value_name = "JSON", group = "content")]
+    body_json: Option<String>,
+    /// Field of a form (application/x-www-form-urlencoded), as 'name=value'; repeat for more
+    #[arg(long, value_name = "FIELD", group = "content")]
+    form: Vec<String>,
+    /// Part of a multipart/form-data body, as 'name=value' or 'name=@FILE'; repeat for more
+    #[arg(short = 'F', long, value_name = "PART", group = "content")]
+    multipart: Vec<String>,
+    /// Content type of the body
+    #[arg(short = 'T', long, value_name = "TYPE")]
+    content_type: Option<String>,
+    /// What is accepted as an answer [default: */*]
+    #[arg(short = 'A', long, value_name = "TYPE")]
+    accept: Option<String>,
+    /// User and password for basic authentication, as 'user:password'
+    #[arg(short = 'a', long, value_name = "USER:PASSWORD", conflicts_with = "bearer")]
+    user: Option<String>,
+    /// Token for bearer authentication
+    #[arg(long, value_name = "TOKEN")]
+    bearer: Option<String>,
+    /// Cookie, as 'name=value'; repeat for more
+    #[arg(long = "cookie", value_name = "COOKIE")]
+    cookies: Vec<String>,
+    /// Host header [default: host and port of the URL]
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+    /// File of URLs or paths, one a line, all of the target, each asked for equally often
+    #[arg(long, value_name = "FILE")]
+    urls: Option<PathBuf>,
+    /// Statuses that count as ok, like 200,204 or 2xx [default: all below 400]
+    #[arg(long, value_name = "STATUS")]
+    expect_status: Option<StatusSet>,
+    /// What has to hold of an answer for it to be ok: 'body contains TEXT', 'header NAME matches REGEX',
+    /// '/json/pointer equals VALUE'; repeat for more
+    #[arg(long = "assert", value_name = "ASSERTION")]
+    assertions: Vec<AssertSpec>,
+}
+
+impl RequestArgs {
+    /// The target that the first of the URLs has, where they come from a file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or its first line is no URL.
+    pub fn first_target(&self) -> Result<Option<Target>, Failure> {
+        let Some(file) = &self.urls else { return Ok(None) };
+        let lines = lines(file)?;
+        let (number, line) =
+            lines.first().ok_or_else(|| Failure::usage(format!("{}: no URL in it", file.display())))?;
+        target_of(line).map(Some).map_err(|why| Failure::usage(format!("{}:{number}: {why}", file.display())))
+    }
+
+    /// Whether the target is in a file of URLs.
+    pub fn describes_urls(&self) -> bool {
+        self.urls.is_some()
+    }
+
+    /// Whether a request is described, so that a workload's own do not count.
+    pub fn describes_a_request(&self) -> bool {
+        let is_given = [&self.method, &self.body, &self.body_json, &self.content_type, &self.accept, &self.user]
+            .into_iter()
+            .chain([&self.bearer, &self.host])
+            .any(Option::is_some);
+        let has_some = [&self.headers, &self.form, &self.multipart, &self.cookies].iter().any(|l| !l.is_empty());
+        is_given || has_some || self.body_file.is_some() || self.urls.is_some()
+    }
+
+    /// The requests that the flags describe.
+    ///
+    /// # Errors
+    ///
+    /// Headers, fields or cookies that are not written as they should be, JSON that is none, URLs of other targets.
+    pub fn requests(&self, target: &Target) -> Result<Vec<RequestSpec>, Failure> {
+        let request = self.request(&target.path)?;
+        let Some(file) = &self.urls else { return Ok(vec![request]) };
+        let lines = lines(file)?;
+        if lines.len() > MOST_URLS {
+            let what =
+                format!("{}: {} URLs, and a run has figures of at most {MOST_URLS}", file.display(), lines.len());
+            return Err(
+                Failure::usage(what).hint("write their paths in a feed: [bench.NAME.feeds.urls], '{{ urls.line }}'")
+            );
+        }
+        let request_of = |(number, line): &(usize, String)| {
+            let wrong = |why: String| Failure::usage(format!("{}:{number}: {why}", file.display()));
+            if line.starts_with('/') {
+                return Ok(RequestSpec { path: line.clone(), ..request.clone() });
+            }
+            let found = target_of(line).map_err(wrong)?;
+            if found.origin() != target.origin() {
+                let why = format!("{} is another target than {}", found.origin(), target.origin());
+                return Err(wrong(why).hint("a run has one target; run another one for that"));
+            }
+            Ok(RequestSpec { path: found.path, ..request.clone() })
+        };
+        lines.iter().map(request_of).collect()
+    }
+
+    fn request(&self, path: &str) -> Result<RequestSpec, Failure> {
+        let mut request = RequestSpec::get(path);
+        let sends_a_form = self.body_json.is_some() || !self.form.is_empty() || !self.multipart.is_empty();
+        if sends_a_form {
+            "POST".clone_into(&mut request.method);
+        }
+        request.method = self.method.clone().unwrap_or(request.method);
+        match self.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
+            Some((_, Some(file))) => request.body_file = Some(file.into()),
+            Some((text, None)) => request.body = Some(text.to_owned()),
+            None => request.body_file.clone_from(&self.body_file),
+        }
+        if let Some(text) = &self.body_json {
+            let json = serde_json::from_str(text);
+            request.json = Some(json.map_err(|error| Failure::usage(format!("--body-json is not JSON: {error}")))?);
+        }
+        for (flag, fields, into) in
+            [("--form", &self.form, &mut request.form), ("--multipart", &self.multipart, &mut request.multipart)]
+        {
+            for field in fields {
+                let (name, value) = field.split_once('=').ok_or_else(|| {
+                    Failure::usage(format!("{flag} \"{field}\" has no \"=\"")).hint("write it like name=value")
+                })?;
+                if into.insert(name.to_owned(), value.to_owned()).is_some() {
+                    return Err(Failure::usage(format!("{flag}: \"{name}\" is given twice")));
+                }
+            }
+        }
+        for cookie in self.cookies.iter().flat_map(|cookies| cookies.split(';')) {
+            let (name, value) = cookie.trim().split_once('=').ok_or_else(|| {
+                Failure::usage(format!("cookie \"{cookie}\" has no \"=\"")).hint("write it like --cookie name=value")
+            })?;
+            request.cookies.insert(name.to_owned(), value.to_owned());
+        }
+        for (name, value) in [("host", &self.host), ("accept", &self.accept), ("content-type", &self.content_type)] {
+            request.headers.extend(value.clone().map(|value| (name.to_owned(), value)));
+        }
+        for header in &self.headers {
+            let (name, value) = header.split_once(':').ok_or_else(|| {
+                Failure::usage(format!("header \"{header}\" has no colon")).hint("write it like -H 'Accept: text/html'")
+            })?;
+            request.headers.insert(name.trim().to_owned(), value.trim().to_owned());
+        }
+        request.user.clone_from(&self.user);
+        request.bearer.clone_from(&self.bearer);
+        Ok(request)
+    }
+
+    /// Puts what is expected of answers on every request of a run.
+    pub fn expect(&self, config: &mut Config) {
+        let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
+        for request in config.requests.iter_mut().chain(steps) {
+            request.expect_status = self.expect_status.clone().or(request.expect_status.take());
+            request.assert.extend(self.assertions.iter().cloned());
+        }
+    }
+}
+
+fn target_of(line: &str) -> Result<Target, String> {
+    line.parse().map_err(|error: bench::TargetError| error.to_string())
+}
+
+/// The lines of a file that say something, with their numbers.
+fn lines(file: &PathBuf) -> Result<Vec<(usize, String)>, Failure> {
+    let text = fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", file.display())))?;
+    let lines = text.lines().enumerate().map(|(number, line)| (number + 1, line.trim().to_owned()));
+    Ok(lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')).collect())
+}

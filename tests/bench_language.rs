@@ -1,0 +1,329 @@
+//! What is sent, what is expected of the answers, and flows: against a server that says what it saw.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/server.rs"]
+mod support;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::process::{Command, Output};
+
+use scalectl::bench::{self, Cause, Config, Counts, Io, Length, Phase, Summary, Workload};
+use serde_json::{Value, json};
+use support::{Fate, Seen, Server};
+
+/// A run of a workload at `server`.
+fn config(server: &Server, requests: u64, workload: Value) -> Config {
+    let mut config = Config::new(server.url().parse().unwrap());
+    let workload: Workload = serde_json::from_value(workload).unwrap();
+    config.apply(&workload);
+    config.rate = "500".parse().unwrap();
+    config.length = Length::Requests(requests);
+    config.seed = 1;
+    config
+}
+
+fn run(config: &Config) -> Summary {
+    let summary = bench::run(config, &mut ()).unwrap();
+    let c = summary.counts;
+    assert!(c.holds(), "{c:?}");
+    assert!(summary.flows.holds(), "{:?}", summary.flows);
+    let of = |f: fn(&Counts) -> u64| summary.requests.iter().map(|r| f(&r.counts)).sum::<u64>();
+    assert_eq!((of(|c| c.scheduled), of(|c| c.sent), of(|c| c.ok)), (c.scheduled, c.sent, c.ok));
+    summary
+}
+
+/// With either way of driving sockets.
+fn every_io(mut test: impl FnMut(Io)) {
+    for io in [Io::Epoll, Io::Auto] {
+        test(io);
+    }
+}
+
+fn scalectl(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scalectl")).args(arguments).output().unwrap()
+}
+
+/// A shop: a token for a login, an order for the token, which needs the cookie of the login; the order can be seen where
+/// its `Location` says.
+fn shop(seen: &Seen) -> Fate {
+    let user = |text: &str| text.rsplit('-').next().unwrap().to_owned();
+    match (seen.method.as_str(), seen.path.as_str()) {
+        ("POST", "/login") => {
+            let name = serde_json::from_slice::<Value>(&seen.body).unwrap()["name"].as_str().unwrap().to_owned();
+            let cookie = format!("Set-Cookie: session=s-{name}; Path=/; HttpOnly");
+            Fate::with(200, &[&cookie], &json!({"data": {"token": format!("t-{name}")}}).to_string())
+        }
+        ("POST", "/orders") => {
+            let token = seen.header("authorization").unwrap_or_default();
+            let cookie = seen.header("cookie").unwrap_or_default();
+            if user(token) != user(cookie) {
+                return Fate::with(401, &[], "");
+            }
+            Fate::with(201, &[&format!("Location: /orders/of-{}", user(token))], "<input id=\"nonce\" value=\"n 1\">")
+        }
+        ("GET", path) if path.starts_with("/orders/of-") => {
+            let is_own = seen.header("cookie").is_some_and(|cookie| path.contains(&user(cookie)));
+            Fate::with(if is_own && path.ends_with("?nonce=n%201") { 200 } else { 403 }, &[], "paid")
+        }
+        _ => Fate::with(404, &[], ""),
+    }
+}
+
+fn shopping(file: &str) -> Value {
+    json!({
+        "feeds": {"users": {"file": file, "order": "shuffle"}},
+        "requests": [{"path": "/none", "weight": 1, "expect_status": "404"}],
+        "flows": [{"name": "buy", "weight": 3, "steps": [
+            {"method": "POST", "path": "/login", "json": {"name": "{{ users.name }}"},
+             "capture": {"token": {"pointer": "/data/token"}}},
+            {"name": "order", "method": "POST", "path": "/orders", "bearer": "{{ token }}", "think": "1ms..3ms",
+             "expect_status": "201",
+             "capture": {"order": {"header": "location"}, "nonce": {"regex": "value=\"([^\"]+)\""}}},
+            {"path": "{{ order }}?nonce={{ nonce }}", "name": "look", "assert": [{"contains": "paid"}]},
+        ]}],
+    })
+}
+
+#[test]
+fn a_flow_uses_what_earlier_answers_gave_and_keeps_its_cookies() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.csv");
+    fs::write(&file, "name\nada\nbob\neve\nkim\n").unwrap();
+    every_io(|io| {
+        let server = Server::start(shop);
+        let mut config = config(&server, 400, shopping(file.to_str().unwrap()));
+        config.io = io;
+        let summary = run(&config);
+        let flows = summary.flows;
+        assert_eq!(summary.errors, []);
+        assert_eq!((flows.completed, flows.broken, flows.unfinished), (flows.started, 0, 0));
+        // 300 of 400 on average; 5 deviations of a binomial.
+        assert!((300 - 44..300 + 44).contains(&flows.started), "{flows:?}");
+        let counts: BTreeMap<_, _> = summary.requests.iter().map(|r| (r.name.as_str(), r.counts.ok)).collect();
+        let expected = [("GET /none", 400 - flows.started), ("buy: POST /login", flows.started)];
+        let steps = ["buy: order", "buy: look"].map(|name| (name, flows.started));
+        assert_eq!(counts, expected.into_iter().chain(steps).collect());
+        assert_eq!(summary.counts.scheduled, 400 + 2 * flows.started);
+        assert_eq!(summary.counts.wire, [server.count(); 2]);
+        let names: BTreeSet<_> = server.seen().into_iter().filter(|s| s.path == "/login").map(|s| s.body).collect();
+        assert_eq!(names.len(), 4, "every row of the feed was used");
+    });
+}
+
+/// Steps are not sent before the think time is over, counted from the end of the step before.
+#[test]
+fn think_times_are_waited_for() {
+    const THINK_NS: u64 = 50_000_000;
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let steps = json!([{"path": "/{{ seq() }}/a"}, {"path": "/{{ seq() }}/b", "think": "50ms"}]);
+    let summary = run(&config(&server, 20, json!({"flows": [{"name": "f", "steps": steps}]})));
+    assert_eq!((summary.flows.completed, summary.counts.ok), (20, 40));
+    let seen = server.seen();
+    for n in 0..20 {
+        let at = |end: &str| seen.iter().find(|s| s.path == format!("/{n}/{end}")).unwrap().at_ns;
+        assert!(at("b") - at("a") >= THINK_NS, "flow {n}: {} ns", at("b") - at("a"));
+    }
+}
+
+#[test]
+fn a_flow_breaks_at_the_step_that_fails() {
+    let server = Server::start(|seen| {
+        if seen.path.ends_with("/b") && seen.seq % 4 == 0 { Fate::Reset } else { Fate::with(200, &[], "{}") }
+    });
+    let steps = json!([
+        {"path": "/{{ seq() }}/a"}, {"path": "/{{ seq() }}/b", "method": "POST"},
+        {"path": "/c", "capture": {"x": {"pointer": "/none"}}}, {"path": "/{{ x }}"}
+    ]);
+    let summary = run(&config(&server, 100, json!({"flows": [{"name": "f", "steps": steps}]})));
+    assert_eq!((summary.flows.started, summary.flows.broken, summary.flows.completed), (100, 100, 0));
+    let counts = summary.counts;
+    assert_eq!((counts.scheduled, counts.ok, counts.network_error, counts.http_error), (275, 175, 25, 75));
+    let missing = summary.errors.iter().find(|e| e.kind.cause == Cause::Assertion).unwrap();
+    assert_eq!((missing.kind.phase, missing.count), (Phase::Assertion, 75));
+}
+
+/// Flows that are at it when the grace time ends are unfinished, between two steps as well.
+#[test]
+fn flows_that_do_not_end_are_unfinished() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let steps = json!([{"path": "/a"}, {"path": "/b", "think": "1h"}]);
+    let mut config = config(&server, 20, json!({"flows": [{"name": "f", "steps": steps}]}));
+    config.grace = Some("100ms".parse().unwrap());
+    let summary = run(&config);
+    assert_eq!((summary.flows.started, summary.flows.unfinished), (20, 20));
+    assert_eq!((summary.counts.scheduled, summary.counts.ok, summary.counts.unsent), (20, 20, 0));
+}
+
+#[test]
+fn a_closed_loop_of_flows_takes_its_steps() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let steps = json!([{"path": "/a"}, {"path": "/b"}, {"path": "/c"}]);
+    let mut config = config(&server, 200, json!({"flows": [{"name": "f", "steps": steps}]}));
+    (config.closed_loop, config.connections) = (true, Some(4));
+    let summary = run(&config);
+    assert_eq!((summary.flows.completed, summary.counts.ok, server.count()), (200, 600, 600));
+    // Whoever has begun goes first: never more than the connections hold.
+    let mut open = 0i64;
+    for seen in server.seen() {
+        open += match seen.path.as_str() {
+            "/a" => 1,
+            "/c" => -1,
+            _ => 0,
+        };
+        assert!((0..=4).contains(&open), "{open}");
+    }
+}
+
+#[test]
+fn an_answer_that_is_not_as_asserted_is_an_error() {
+    every_io(|io| {
+        let server = Server::start(|seen| {
+            let body = json!({"n": seen.seq % 2, "padding": "x".repeat(100_000)}).to_string();
+            let pieces = body.as_bytes().chunks(30_000).flat_map(|piece| {
+                [format!("{:x}\r\n", piece.len()).into_bytes(), piece.to_vec(), b"\r\n".to_vec()].concat()
+            });
+            let head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".iter().copied();
+            Fate::Bytes(vec![head.chain(pieces).chain(*b"0\r\n\r\n").collect()])
+        });
+        let request = json!({"path": "/{{ seq() }}", "assert": [{"pointer": "/n", "equals": 0}]});
+        let mut config = config(&server, 100, json!({ "requests": [request] }));
+        config.io = io;
+        let summary = run(&config);
+        assert_eq!((summary.counts.ok, summary.counts.http_error), (50, 50));
+        let kind = summary.errors[0].kind;
+        assert_eq!((kind.phase, kind.cause, summary.errors[0].count), (Phase::Assertion, Cause::Assertion, 50));
+        assert!(summary.evidence[0].detail.contains("the value at \"/n\" is 1, not 0"), "{:?}", summary.evidence[0]);
+    });
+}
+
+#[test]
+fn flags_make_the_request_they_say() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body.bin");
+    fs::write(&file, [0, 255, b'{', b'{']).unwrap();
+    let at_file = format!("@{}", file.display());
+    let basic = "Basic YWRhOnB3"; // "ada:pw", RFC 7617.
+    let server = Server::start(|_| Fate::with(200, &["X-Kind: test"], "hello"));
+    let url = server.url();
+    type Expected<'a> = (&'a str, &'a [(&'a str, Option<&'a str>)], &'a [u8]);
+    let cases: [(&[&str], Expected<'_>); 8] = [
+        (&[], ("GET", &[("content-length", None), ("accept", Some("*/*"))], b"")),
+        (&["-m", "PUT", "-d", "x", "-T", "a/b"], ("PUT", &[("content-type", Some("a/b"))], b"x")),
+        (&["-D", file.to_str().unwrap(), "-A", "c/d"], ("GET", &[("accept", Some("c/d"))], &[0, 255, b'{', b'{'])),
+        (&["-d", &at_file], ("GET", &[("content-length", Some("4"))], &[0, 255, b'{', b'{'])),
+        (
+            &["--body-json", "{\"a\": \"{{ choice(\\\"b\\\") }}\"}"],
+            ("POST", &[("content-type", Some("application/json"))], b"{\"a\":\"b\"}"),
+        ),
+        (
+            &["--form", "a=b c", "--form", "d={{ seq() }}"],
+            ("POST", &[("content-type", Some("application/x-www-form-urlencoded"))], b"a=b%20c&d=0"),
+        ),
+        (
+            &["-a", "ada:pw", "--cookie", "a=1; b=2", "--cookie", "c=3"],
+            ("GET", &[("authorization", Some(basic)), ("cookie", Some("a=1; b=2; c=3"))], b""),
+        ),
+        (
+            &["--bearer", "t", "--host", "shop.test", "-H", "X-A: b"],
+            ("GET", &[("authorization", Some("Bearer t")), ("host", Some("shop.test")), ("x-a", Some("b"))], b""),
+        ),
+    ];
+    for (arguments, (method, headers, body)) in cases {
+        let output = scalectl(&[&["bench", &url, "-n", "1", "-q", "--json"], arguments].concat());
+        let json: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", String::from_utf8_lossy(&output.stderr)));
+        assert_eq!(json["counts"]["ok"], 1, "{arguments:?}");
+        let seen = server.seen().pop().unwrap();
+        assert_eq!((seen.method.as_str(), seen.body.as_slice()), (method, body), "{arguments:?}");
+        for (name, value) in headers {
+            assert_eq!(seen.header(name), *value, "{arguments:?}: {}", seen.head);
+        }
+    }
+    for (arguments, key) in [
+        (
+            &["--expect-status", "200", "--assert", "header x-kind equals test", "--assert", "body contains ell"][..],
+            "ok",
+        ),
+        (&["--expect-status", "201,204"], "http_error"),
+        (&["--assert", "body contains bye"], "http_error"),
+    ] {
+        let output = scalectl(&[&["bench", &url, "-n", "3", "-q", "--json"], arguments].concat());
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(json["counts"][key], 3, "{arguments:?}: {}", json["counts"]);
+    }
+}
+
+#[test]
+fn urls_of_a_file_are_asked_for_equally_often() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("urls.txt");
+    fs::write(&file, format!("# two\n{0}/a\n\n{0}/b?c=d\n/e\n", server.url())).unwrap();
+    let output = scalectl(&[
+        "bench",
+        "--urls",
+        file.to_str().unwrap(),
+        "-n",
+        "300",
+        "--rps",
+        "1000",
+        "--json",
+        "-q",
+        "--seed",
+        "1",
+    ]);
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let names: Vec<_> = json["requests"].as_array().unwrap().iter().map(|r| r["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["GET /a", "GET /b?c=d", "GET /e"]);
+    for path in ["/a", "/b?c=d", "/e"] {
+        // 100 of 300 on average; 5 deviations of a binomial.
+        let count = server.seen().iter().filter(|s| s.path == path).count();
+        assert!((100 - 41..100 + 41).contains(&count), "{path}: {count}");
+    }
+    fs::write(&file, format!("{}/a\nhttp://other.test/\n", server.url())).unwrap();
+    let before = server.count();
+    let output = scalectl(&["bench", "--urls", file.to_str().unwrap(), "-n", "3"]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        output.status.code() == Some(2) && said.contains("urls.txt:2: http://other.test is another target"),
+        "{said}"
+    );
+    assert_eq!(server.count(), before);
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_with_what_can() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("users.csv");
+    fs::write(&file, "email\na@b\n").unwrap();
+    let feeds = json!({"users": {"file": file}});
+    let flow = |steps: Value| json!({"feeds": feeds, "flows": [{"name": "f", "steps": steps}]});
+    for (workload, said, hint) in [
+        (json!({"requests": [{"path": "/{{ users.email }}"}]}), "no value \"users.email\"", "no feed"),
+        (
+            json!({"feeds": feeds, "requests": [{"path": "/{{ users.mail }}"}]}),
+            "did you mean \"users.email\"",
+            "users.email",
+        ),
+        (json!({"feeds": {"u": {"file": "/none.csv"}}}), "/none.csv", ""),
+        (
+            flow(json!([{"path": "/{{ late }}"}, {"path": "/", "capture": {"late": {"header": "a"}}}])),
+            "no value \"late\"",
+            "",
+        ),
+        (flow(json!([])), "no step", ""),
+        (flow(json!([{"path": "/", "think": "1s"}])), "no step before it", ""),
+        (json!({"requests": [{"path": "/", "capture": {"a": {"header": "b"}}}]}), "only steps of a flow", ""),
+        (json!({"requests": [{"path": "/", "body_file": "/none"}]}), "/none cannot be read", ""),
+        (json!({"requests": [{"path": "/", "user": "a", "bearer": "b"}]}), "both a user and a bearer", ""),
+    ] {
+        let error = bench::run(&config(&server, 1, workload.clone()), &mut ()).unwrap_err();
+        let bench::Error::Config(bench::ConfigError::Mix(mix)) = &error else { panic!("{workload}: {error}") };
+        assert!(error.to_string().contains(said), "{workload}: {error}");
+        assert!(mix.hint().unwrap_or_default().contains(hint), "{workload}: {:?}", mix.hint());
+    }
+    assert_eq!(server.connections(), 0);
+}
