@@ -2,7 +2,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use super::clock::Start;
 use super::distribution::{Distribution, Percentile};
+use super::laps::Lap;
 use super::stage::Stage;
 use super::tally::{Counts, Tally};
 
@@ -16,6 +18,12 @@ pub trait Observer {
     fn started(&mut self, _run: &Started) {}
     /// How it stands.
     fn snapshot(&mut self, _snapshot: &Snapshot) {}
+    /// Whether [`Self::lap`] is wanted.
+    fn wants_laps(&self) -> bool {
+        false
+    }
+    /// A second is over in all threads, and this finished in it; in order, the last one after the end.
+    fn lap(&mut self, _lap: &Lap) {}
     /// The last request has ended.
     fn finished(&mut self) {}
 }
@@ -46,6 +54,8 @@ pub struct Started {
     pub warmup_ns: u64,
     /// The stages of the schedule, where it has any.
     pub stages: Vec<Stage>,
+    /// The instant that everything but the warm-up is counted from.
+    pub start: Start,
 }
 
 /// How a run stands.

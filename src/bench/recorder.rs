@@ -20,19 +20,24 @@ pub struct Recorder {
     /// When the warm-up ends: its instants count from the start, all others from here.
     measured_from: u64,
     seconds: VecDeque<OpenSecond>,
+    /// All that finished before this second has been handed over.
+    past: u64,
+    thread: usize,
     events: Sender<Event>,
 }
 
 impl Recorder {
-    /// A recorder for a mix with kinds of these names, in a run of `duration_ns`, the first `warmup_ns` of which are
+    /// A recorder of thread number `thread` for a mix with kinds of these names, in a run of `duration_ns`, the first `warmup_ns` of which are
     /// counted apart.
-    pub fn new(names: &[String], duration_ns: u64, warmup_ns: u64, events: Sender<Event>) -> Self {
+    pub fn new(names: &[String], duration_ns: u64, warmup_ns: u64, thread: usize, events: Sender<Event>) -> Self {
         let measured_ns = if duration_ns == u64::MAX { u64::MAX } else { duration_ns.saturating_sub(warmup_ns) };
         Self {
             tally: Tally::new(names, measured_ns),
             warmup: Tally::new(names, warmup_ns),
             measured_from: warmup_ns,
             seconds: VecDeque::new(),
+            past: 0,
+            thread,
             events,
         }
     }
@@ -90,7 +95,28 @@ impl Recorder {
         while let Some(second) = self.seconds.pop_front() {
             self.hand_over(second);
         }
+        self.is_past(u64::MAX);
         (std::mem::take(&mut self.tally), std::mem::take(&mut self.warmup))
+    }
+
+    /// Hands over what is past at `now`, even if nothing more finishes.
+    pub fn advance(&mut self, now: u64) {
+        let open = OPEN_SECONDS as u64 - 1;
+        let past = second_of(now.saturating_sub(self.measured_from)).saturating_sub(open);
+        if past <= self.past {
+            return;
+        }
+        while let Some(i) = self.seconds.iter().position(|s| s.second < past)
+            && let Some(second) = self.seconds.remove(i)
+        {
+            self.hand_over(second);
+        }
+        self.is_past(past);
+    }
+
+    fn is_past(&mut self, second: u64) {
+        self.past = second;
+        let _ = self.events.send(Event::Past { thread: self.thread, second });
     }
 
     fn second(&mut self, number: u64) -> &mut OpenSecond {

@@ -9,11 +9,12 @@ use std::time::Duration;
 use super::clock::{Start, nanos, now_ns};
 use super::config::{Config, ConfigError};
 use super::host;
+use super::laps::Laps;
 use super::mix::Mix;
 use super::progress::{Observer, Shard, Snapshot, Started};
 use super::protocol::Protocol;
 use super::sample::Fault;
-use super::schedule::Schedule;
+use super::schedule::{SECOND_NS, Schedule};
 use super::series::Series;
 use super::slo::Measured;
 use super::summary::{self, Connections, Parts, Setup, Summary};
@@ -103,6 +104,7 @@ impl Crew {
             let shard = is_watched.then(Arc::<Shard>::default);
             let (start, told) = mpsc::channel();
             let orders = Orders {
+                thread: k as usize,
                 arrivals: schedule.arrivals(k, number),
                 mix: mix.clone(),
                 dialer: dialer.clone(),
@@ -146,11 +148,13 @@ impl Crew {
             threads,
             warmup_ns: config.warmup_ns(),
             stages: config.stages.clone(),
+            start: Start::at(warm),
         });
         // The user may end the schedule at any time.
         let duration = || schedule.duration_ns().min(config.control.stop_at().saturating_sub(start));
         let follower = Follower { events: &self.events, shards: &self.shards, start, warm, duration: &duration };
-        let series = follower.follow(observer, &mut before);
+        let mut laps = observer.wants_laps().then(|| Laps::new(self.threads.len()));
+        let series = follower.follow(observer, &mut before, laps.as_mut());
         let Report { tally, warmup, mut watch, connections, io } = collect(self.threads)?;
         observer.finished();
         before.until_now(&mut watch);
@@ -159,6 +163,9 @@ impl Crew {
             u64::MAX => tally.last_finished,
             ended => ended.saturating_sub(config.warmup_ns()),
         };
+        if let Some(laps) = laps {
+            laps.finish(duration_ns, tally.last_finished, &mut |lap| observer.lap(lap));
+        }
         let is_http2 = connections.streams.is_some();
         let setup = Setup {
             protocol: if is_http2 { Protocol::HTTP_2 } else { Protocol::HTTP_1_1 }.to_owned(),
@@ -179,7 +186,7 @@ impl Crew {
                     reports += 1;
                     reason = reason.or(faults.into_iter().next());
                 }
-                Ok(Event::Second(_)) => {}
+                Ok(Event::Second(_) | Event::Past { .. }) => {}
                 Err(RecvTimeoutError::Timeout) if config.control.is_interrupted() => return Err(Error::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -223,15 +230,37 @@ struct Follower<'a> {
 }
 
 impl Follower<'_> {
+    /// Tells of the seconds that are over. A last one that is no whole second waits for the end.
+    fn tell(&self, laps: &mut Laps, observer: &mut dyn Observer) {
+        let measured = match (self.duration)() {
+            u64::MAX => u64::MAX,
+            duration => duration.saturating_sub(self.warm - self.start),
+        };
+        while let Some(lap) = laps.take(measured.saturating_sub(SECOND_NS - 1)) {
+            observer.lap(&lap);
+        }
+    }
+
     /// Collects seconds and shows snapshots until the last thread has nothing more to say.
-    fn follow(&self, observer: &mut dyn Observer, before: &mut Before) -> Series {
+    fn follow(&self, observer: &mut dyn Observer, before: &mut Before, mut laps: Option<&mut Laps>) -> Series {
         let mut series = Series::default();
         let mut shown = now_ns();
         let mut is_warm = self.warm == self.start;
         loop {
             let until_warm = if is_warm { u64::MAX } else { self.warm.saturating_sub(now_ns()) };
             match self.events.recv_timeout(SNAPSHOTS.min(Duration::from_nanos(until_warm))) {
-                Ok(Event::Second(second)) => series.add(&second),
+                Ok(Event::Second(second)) => {
+                    series.add(&second);
+                    if let Some(laps) = &mut laps {
+                        laps.add(&second);
+                    }
+                }
+                Ok(Event::Past { thread, second }) => {
+                    if let Some(laps) = &mut laps {
+                        laps.is_past(thread, second);
+                        self.tell(laps, observer);
+                    }
+                }
                 Ok(Event::Opened { .. }) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return series,
             }

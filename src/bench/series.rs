@@ -17,9 +17,12 @@ pub struct OpenSecond {
     http_error: u64,
     network_error: u64,
     timeout: u64,
-    response: Distribution,
-    service: Distribution,
-    own_lag: Distribution,
+    /// Response times of those that ended well.
+    pub response: Distribution,
+    /// Service times of those that ended well.
+    pub service: Distribution,
+    /// Own lag of all that ended.
+    pub own_lag: Distribution,
 }
 
 impl OpenSecond {
@@ -44,7 +47,8 @@ impl OpenSecond {
         self.own_lag.record(sample.own_lag());
     }
 
-    fn merge(&mut self, other: &Self) {
+    /// Adds what another thread, or another second, counted.
+    pub fn merge(&mut self, other: &Self) {
         self.ok += other.ok;
         self.http_error += other.http_error;
         self.network_error += other.network_error;

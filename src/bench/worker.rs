@@ -40,6 +40,8 @@ const OPENING: usize = 128;
 
 /// What a worker needs to know.
 pub struct Orders {
+    /// Its number.
+    pub thread: usize,
     /// Its arrivals.
     pub arrivals: Arrivals,
     /// What they are.
@@ -83,8 +85,15 @@ pub enum Event {
         /// Why others are not.
         faults: Vec<Fault>,
     },
-    /// A second is over.
+    /// What finished in a second, or a part of it.
     Second(Box<OpenSecond>),
+    /// All that finished before a second has been handed over.
+    Past {
+        /// By which worker.
+        thread: usize,
+        /// The second.
+        second: u64,
+    },
 }
 
 /// What a worker leaves behind.
@@ -143,7 +152,13 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         transport,
         slots: Vec::new(),
         pool: Pool::new(orders.limit * orders.streams.unwrap_or(1)),
-        recorder: Recorder::new(&orders.mix.names(), orders.duration_ns, orders.warmup_ns, orders.events.clone()),
+        recorder: Recorder::new(
+            &orders.mix.names(),
+            orders.duration_ns,
+            orders.warmup_ns,
+            orders.thread,
+            orders.events.clone(),
+        ),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
         later: Later::default(),
@@ -291,6 +306,7 @@ impl Worker {
             if now.saturating_sub(published) >= PUBLISH_NS {
                 published = now;
                 self.publish();
+                self.recorder.advance(now);
                 effort.look(self.start.saturating_add(now));
             }
             let is_spinning = self.orders.pacing == Pacing::Spin;

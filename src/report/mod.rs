@@ -22,6 +22,7 @@ mod text;
 
 pub use capacity::{capacity, capacity_json, probe};
 pub use figures::{count, duration, duration_or, percent, rate};
+pub use hlog::IntervalLog;
 pub use json::json;
 pub use text::text;
 

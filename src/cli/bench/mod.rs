@@ -3,6 +3,7 @@
 mod find_max;
 mod protocol;
 mod request;
+mod results;
 mod schedule;
 
 use std::path::PathBuf;
@@ -14,11 +15,14 @@ use anyhow::Result;
 use self::find_max::FindMax;
 use self::protocol::ProtocolArgs;
 use self::request::RequestArgs;
+use self::results::Recording;
 use self::schedule::ScheduleArgs;
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
-use crate::bench::{self, Config, ConfigError, Control, Io, Length, Pacing, RequestSpec, Slo, Summary, Target};
+use crate::bench::{
+    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, RequestSpec, Slo, Summary, Target,
+};
 use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
@@ -131,8 +135,10 @@ impl Args {
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
-        let summary = measure(&config, LiveBench::new(global.quiet))?;
+        let (mut recording, outputs) = Recording::new(LiveBench::new(global.quiet), outputs)?;
+        let summary = measure(&config, &mut recording)?;
         emit(&summary, &outputs, global)?;
+        recording.finish()?;
         Ok(exit_of(&summary))
     }
 
@@ -238,9 +244,9 @@ pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> 
 /// # Errors
 ///
 /// The configuration is refused, or nothing can be connected to.
-pub fn measure(config: &Config, mut live: LiveBench) -> Result<Summary> {
+pub fn measure(config: &Config, observer: &mut dyn Observer) -> Result<Summary> {
     interrupt_on_signal(config.control.clone())?;
-    Ok(bench::run(config, &mut live).map_err(failure)?)
+    Ok(bench::run(config, observer).map_err(failure)?)
 }
 
 /// Reads an address.
