@@ -202,11 +202,12 @@ fn rest(control: &Control) {
     }
 }
 
-/// The run of one probe; it draws other values than the one before.
+/// The run of one probe, after the warm-up if there is one; it draws other values than the one before.
 fn of_rate(config: &Config, rate: f64, probe_time: TimeSpan, number: usize) -> Config {
     let mut config = config.clone();
     config.rate = Rate::new(rate).unwrap_or(config.rate);
-    config.length = Length::Duration(probe_time);
+    let warmup = config.warmup.map_or(Duration::ZERO, |span| span.0);
+    config.length = Length::Duration(TimeSpan(probe_time.0 + warmup));
     config.stages.clear();
     config.seed = config.seed.wrapping_add(number as u64);
     config

@@ -13,6 +13,7 @@
 //! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
 //! | whether the generator itself was the limit | [`Verdict`] |
 //! | the result | [`Summary`] |
+//! | whether the difference of results is real | [`compare`] |
 //! | the highest rate that holds: where to look, and what a probe showed | [`search`], [`find_max`] |
 //!
 //! Instants are CLOCK_MONOTONIC in nanoseconds. Per request: `scheduled` (the schedule says), `ready` (due, and a
@@ -27,6 +28,7 @@ mod batches;
 mod capacity;
 mod check;
 mod clock;
+pub mod compare;
 mod config;
 mod content;
 mod control;

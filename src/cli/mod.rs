@@ -14,6 +14,7 @@ use crate::units::Name;
 mod bench;
 mod build;
 mod check;
+mod compare;
 mod completions;
 mod config;
 mod demo;
@@ -169,6 +170,8 @@ enum Verb {
     Bench(Box<bench::Args>),
     /// Render any report from the JSON of a bench
     Report(report::Args),
+    /// Say whether the difference between results of a bench is real
+    Compare(compare::Args),
     /// new + up + seed + bench + report in one go, in a scratch folder
     Demo(demo::Args),
     /// Check what the commands need on this machine
@@ -230,6 +233,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Verb::Manifests(args) => args.run(global),
         Verb::Bench(args) => args.run(global),
         Verb::Report(args) => args.run(global),
+        Verb::Compare(args) => args.run(global),
         Verb::Demo(args) => args.run(global),
         Verb::Doctor(args) => args.run(global),
         Verb::Completions(args) => args.run(global),

@@ -43,7 +43,8 @@ impl Args {
     }
 }
 
-fn read(path: &Path) -> Result<Summary, Failure> {
+/// Reads a result.
+pub(super) fn read(path: &Path) -> Result<Summary, Failure> {
     let shown = path.display();
     let text = fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("cannot read {shown}")).because(error.to_string()))?;
@@ -101,6 +102,28 @@ fn to_stdout(summary: &Summary, format: Format, color: ColorWhen) -> io::Result<
     };
     let mut out = BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
     report::write(summary, format, columns(), &mut out)?;
+    out.flush()
+}
+
+/// Writes plain text to where an output goes.
+pub(super) fn write_plain(
+    output: &Output,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), Failure> {
+    let (written, place) = match &output.file {
+        Some(path) => (plain_file(path, write), path.display().to_string()),
+        None => (write(&mut io::stdout().lock()), "to stdout".to_owned()),
+    };
+    match written {
+        // Whoever read it has read enough.
+        Err(error) if output.file.is_none() && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(|error| Failure::failed(format!("cannot write {place}")).because(error.to_string())),
+    }
+}
+
+fn plain_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    write(&mut out)?;
     out.flush()
 }
 

@@ -9,6 +9,7 @@ use crate::bench::Summary;
 
 mod capacity;
 mod chart;
+mod comparison;
 mod csv;
 mod figures;
 mod hgrm;
@@ -21,6 +22,7 @@ mod prometheus;
 mod text;
 
 pub use capacity::{capacity, capacity_json, probe};
+pub use comparison::{comparison, comparison_json, comparison_markdown};
 pub use figures::{count, duration, duration_or, percent, rate};
 pub use hlog::IntervalLog;
 pub use json::json;

@@ -1,7 +1,6 @@
 //! `scalectl bench --find-max`.
 
-use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::io;
 
 use anyhow::Result;
 
@@ -9,6 +8,7 @@ use super::{failure, interrupt_on_signal};
 use crate::bench::search::{End, Plan};
 use crate::bench::{self, Capacity, Config, Measure};
 use crate::cli::Global;
+use crate::cli::report::write_plain;
 use crate::error::{Exit, Failure};
 use crate::report::{self, Format, Output};
 use crate::ui::bench::LiveBench;
@@ -63,7 +63,10 @@ impl FindMax {
         let seen = |probe: &bench::Probe| global.say(&report::probe(probe));
         let found = bench::find_max(config, &plan, self.probe_time, run, seen).map_err(failure)?;
         for output in outputs {
-            write(&found, output, columns)?;
+            write_plain(output, |out| match output.format {
+                Format::Json => report::capacity_json(&found, out),
+                _ => report::capacity(&found, out, columns),
+            })?;
         }
         Ok(exit_of(&found))
     }
@@ -95,29 +98,6 @@ impl FindMax {
             most_probes: MOST_PROBES * self.votes.div_ceil(3) as usize,
         })
     }
-}
-
-fn write(found: &Capacity, output: &Output, columns: usize) -> Result<(), Failure> {
-    let to = |out: &mut dyn Write| match output.format {
-        Format::Json => report::capacity_json(found, out),
-        _ => report::capacity(found, out, columns),
-    };
-    let written = match &output.file {
-        Some(path) => file(path, to),
-        None => match to(&mut io::stdout().lock()) {
-            // Whoever read it has read enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written,
-        },
-    };
-    let place = output.file.as_ref().map_or_else(|| "to stdout".to_owned(), |path| path.display().to_string());
-    written.map_err(|error| Failure::failed(format!("cannot write {place}")).because(error.to_string()))
-}
-
-fn file(path: &Path, to: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut out = BufWriter::new(std::fs::File::create(path)?);
-    to(&mut out)?;
-    out.flush()
 }
 
 /// Interrupted; the generator was the limit; nothing held; not confirmed; found.

@@ -1,0 +1,84 @@
+//! `scalectl compare`.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use super::Global;
+use super::report::{columns, outputs_or_default, read, write_plain};
+use crate::bench::compare::Comparison;
+use crate::error::{Exit, Failure};
+use crate::report::{self, Format, Output};
+use crate::units::Percent;
+
+/// Arguments of `scalectl compare`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Results of `scalectl bench --output json=FILE`: the one before, then the one after
+    #[arg(value_names = ["BEFORE", "AFTER"], num_args = 2, required_unless_present = "before")]
+    results: Vec<PathBuf>,
+    /// Several results of the side before
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "after", conflicts_with = "results")]
+    before: Vec<PathBuf>,
+    /// Several results of the side after
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "before", conflicts_with = "results")]
+    after: Vec<PathBuf>,
+    /// The smallest change of a figure that counts, however sure it is
+    #[arg(long, value_name = "PERCENT", default_value = "5%")]
+    threshold: Percent,
+    /// End with 4 where a figure is worse (regression), or worse or better (difference)
+    #[arg(long, value_name = "WHAT")]
+    fail_on: Option<FailOn>,
+    /// Format of the comparison and where it goes, json or json=FILE: text, json, markdown; repeat for more
+    #[arg(short, long, value_name = "FORMAT[=FILE]")]
+    output: Vec<Output>,
+}
+
+/// What ends a comparison with an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum FailOn {
+    /// A figure is worse.
+    Regression,
+    /// A figure is worse or better.
+    Difference,
+}
+
+impl Args {
+    /// Runs the command.
+    ///
+    /// # Errors
+    ///
+    /// A file is not a result, or the comparison cannot be written.
+    pub fn run(self, global: &Global) -> Result<Exit> {
+        let outputs = outputs_or_default(&self.output, global.json)?;
+        if let Some(other) =
+            outputs.iter().find(|o| !matches!(o.format, Format::Text | Format::Json | Format::Markdown))
+        {
+            return Err(Failure::usage(format!("compare writes text, json and markdown, not {}", other.format)).into());
+        }
+        let (before, after) = match self.results.as_slice() {
+            [before, after] => (std::slice::from_ref(before), std::slice::from_ref(after)),
+            _ => (self.before.as_slice(), self.after.as_slice()),
+        };
+        let results = |paths: &[PathBuf]| paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>();
+        let comparison = Comparison::of(&results(before)?, &results(after)?, self.threshold.fraction());
+        for output in &outputs {
+            emit(&comparison, output)?;
+        }
+        let is_failure = match self.fail_on {
+            None => false,
+            Some(FailOn::Regression) => comparison.is_regression(),
+            Some(FailOn::Difference) => comparison.is_difference(),
+        };
+        Ok(if is_failure { Exit::SloMissed } else { Exit::Done })
+    }
+}
+
+fn emit(comparison: &Comparison, output: &Output) -> Result<(), Failure> {
+    write_plain(output, |out| match output.format {
+        Format::Json => report::comparison_json(comparison, out),
+        Format::Markdown => report::comparison_markdown(comparison, out),
+        _ => report::comparison(comparison, out, columns()),
+    })
+}
