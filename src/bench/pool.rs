@@ -22,11 +22,6 @@ impl Pool {
         Self { limit, ..Self::default() }
     }
 
-    /// Whether a due request would find a place.
-    pub fn has_free(&self) -> bool {
-        !self.free.is_empty() || !self.vacant.is_empty() || self.slots < self.limit
-    }
-
     /// Takes the slot of the least recently used free connection, else a vacant one, else a new one.
     pub fn take(&mut self) -> Option<usize> {
         let taken = self.free.pop_front().or_else(|| self.vacant.pop_front()).or_else(|| {
@@ -85,7 +80,7 @@ mod tests {
         let mut pool = Pool::new(3);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(taken, [0, 1, 2]);
-        assert!(!pool.has_free());
+        assert_eq!(pool.first(), None);
         pool.give_back(2, false);
         pool.give_back(0, true);
         assert_eq!(pool.busy(), 1);
@@ -104,7 +99,7 @@ mod tests {
         pool.set_aside(slot);
         assert_eq!((pool.busy(), pool.first()), (0, Some(1)));
         assert_eq!(pool.take(), Some(1));
-        assert_eq!((pool.has_free(), pool.first(), pool.take()), (false, None, None));
+        assert_eq!((pool.first(), pool.take()), (None, None));
         pool.restore();
         assert_eq!((pool.busy(), pool.take()), (1, Some(0)));
     }

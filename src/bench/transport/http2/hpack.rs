@@ -107,10 +107,13 @@ impl<'a> Text<'a> {
     }
 }
 
+/// A name and its value.
+type Entry = (Box<[u8]>, Box<[u8]>);
+
 /// What the peer has put into its table: the last entry first.
 #[derive(Debug)]
 pub struct Table {
-    entries: VecDeque<(Box<[u8]>, Box<[u8]>)>,
+    entries: VecDeque<Entry>,
     size: usize,
     limit: usize,
 }

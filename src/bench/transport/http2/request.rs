@@ -81,7 +81,7 @@ fn translate<'b>(
     for header in request.headers.iter() {
         let is = |name: &&str| header.name.eq_ignore_ascii_case(name);
         let is_other_te = is(&"te") && !header.value.eq_ignore_ascii_case(b"trailers");
-        if !LEFT_OUT.iter().any(|name| is(name)) && !is_other_te {
+        if !LEFT_OUT.iter().any(is) && !is_other_te {
             lower.clear();
             lower.extend(header.name.bytes().map(|b| b.to_ascii_lowercase()));
             hpack::write(block, lower, header.value);
