@@ -58,15 +58,13 @@ fn answer(head: &[u8], stream: u32) -> Vec<u8> {
 /// The bytes that a request is answered with; `None` for a request that is not processed, after those bytes.
 type Script = Box<dyn Fn(&Asked) -> (bool, Vec<u8>) + Send + Sync>;
 
-/// A server that writes what its script says.
+/// What a server has counted.
 #[derive(Default)]
 struct Counted {
     connections: AtomicU64,
     requests: AtomicU64,
     body: AtomicU64,
     resets: AtomicU64,
-    /// The most requests at the same time on a connection; an answer ends one.
-    at_once: AtomicU64,
 }
 
 impl Counted {

@@ -90,6 +90,17 @@ struct Unfinished {
     bytes: usize,
 }
 
+/// With what a request ends that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The target says that it did not process it.
+    Refused,
+    /// Its stream alone.
+    Stream,
+    /// The whole connection.
+    Connection,
+}
+
 /// The exchanges of one connection.
 #[derive(Debug)]
 pub struct Session {
@@ -517,7 +528,8 @@ impl Session {
         let Some(place) = self.places.get(&stream).copied() else { return };
         let detail = format!("the target reset the stream: {}", frame::error_name(code));
         let fault = Fault::new(self.streams[place].phase(), Cause::Reset, Side::Server, detail);
-        self.fail(place, fault, code == frame::REFUSED_STREAM, done);
+        let end = if code == frame::REFUSED_STREAM { Ending::Refused } else { Ending::Stream };
+        self.fail(place, fault, end, done);
     }
 
     /// The target processes nothing beyond stream `last`.
@@ -526,7 +538,7 @@ impl Session {
         for place in 0..self.streams.len() {
             if self.streams[place].id > last {
                 let detail = format!("the target went away before it took the request: {}", frame::error_name(code));
-                self.fail(place, Fault::new(Phase::Head, Cause::Closed, Side::Server, detail), true, done);
+                self.fail(place, Fault::new(Phase::Head, Cause::Closed, Side::Server, detail), Ending::Refused, done);
             }
         }
     }
@@ -549,14 +561,18 @@ impl Session {
     /// Ends a request whose answer is not valid.
     fn refuse(&mut self, place: usize, why: &str, done: &mut VecDeque<Completion>) {
         self.cancel(place, frame::PROTOCOL_ERROR);
-        self.fail(place, Fault::new(Phase::Protocol, Cause::Malformed, Side::Server, why), false, done);
+        self.fail(place, Fault::new(Phase::Protocol, Cause::Malformed, Side::Server, why), Ending::Stream, done);
     }
 
-    fn fail(&mut self, place: usize, fault: Fault, is_refused: bool, done: &mut VecDeque<Completion>) {
+    /// Ends a request that the target did not process, or that failed, alone or with its connection.
+    fn fail(&mut self, place: usize, fault: Fault, end: Ending, done: &mut VecDeque<Completion>) {
+        let (is_refused, ends_connection) = (end == Ending::Refused, end == Ending::Connection);
         let (slot, status, id) = (self.streams[place].slot, self.streams[place].status, self.streams[place].id);
         let mut exchange = self.release(place);
         exchange.is_refused = is_refused;
-        done.push_back(Completion::Failed { slot, fault, status, exchange, is_reused: is_refused || id > 1 });
+        // The end of a stream alone is no sign of an idle connection that was being closed.
+        let is_reused = is_refused || (ends_connection && id > 1);
+        done.push_back(Completion::Failed { slot, fault, status, exchange, is_reused });
     }
 
     /// Ends what is under way with the connection.
@@ -568,7 +584,7 @@ impl Session {
                     _ => self.streams[place].phase(),
                 };
                 let Fault { kind, detail } = fault;
-                self.fail(place, Fault::new(phase, kind.cause, kind.side, detail.clone()), false, done);
+                self.fail(place, Fault::new(phase, kind.cause, kind.side, detail.clone()), Ending::Connection, done);
             }
         }
     }
