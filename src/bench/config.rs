@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::clock::nanos;
 use super::control::Control;
 use super::mix::{Ingredients, Mix, MixError};
+use super::protocol::Protocol;
 use super::reach::{Reach, ReachError};
 use super::replay::Recording;
 use super::schedule::Schedule;
@@ -136,6 +137,10 @@ pub struct Config {
     pub arrivals: Process,
     /// Number of connections, all opened before the start; without it they grow on demand.
     pub connections: Option<u32>,
+    /// Which version of HTTP.
+    pub protocol: Protocol,
+    /// How many requests a connection carries at the same time; more than one needs HTTP/2.
+    pub streams: u32,
     /// Number of threads that send; without it by the rate.
     pub threads: Option<u32>,
     /// Longest time an answer may take.
@@ -187,6 +192,16 @@ pub enum ConfigError {
     /// The target cannot be reached in this way.
     #[error(transparent)]
     Reach(#[from] ReachError),
+    /// Two settings contradict each other.
+    #[error("{what} cannot be had with {with}: {why}")]
+    Contradiction {
+        /// The one.
+        what: &'static str,
+        /// The other.
+        with: &'static str,
+        /// What to do.
+        why: &'static str,
+    },
     /// The mix cannot be sent.
     #[error(transparent)]
     Mix(#[from] MixError),
@@ -203,6 +218,8 @@ impl Config {
     pub const GRACE: TimeSpan = TimeSpan::seconds(10);
     /// The most requests of one run.
     pub const MOST_REQUESTS: u64 = 10_000_000_000;
+    /// The most requests at the same time on one connection.
+    pub const MOST_STREAMS: u32 = 1000;
     /// The most connections of one run.
     pub const MOST_CONNECTIONS: u32 = 100_000;
     /// Connections that are opened before the start unless a number is given.
@@ -229,6 +246,8 @@ impl Config {
             warmup: None,
             arrivals: Process::default(),
             connections: None,
+            protocol: Protocol::default(),
+            streams: 1,
             threads: None,
             timeout: Self::TIMEOUT,
             grace: None,
@@ -354,6 +373,7 @@ impl Config {
             let expected = format!("from 1 to {}", Self::MOST_CONNECTIONS);
             return Err(out("the number of connections", &expected, found.to_string()));
         }
+        self.check_protocol()?;
         if let Some(found) = self.threads.filter(|t| !(1..=1024).contains(t)) {
             return Err(out("the number of threads", "from 1 to 1024", found.to_string()));
         }
@@ -377,6 +397,23 @@ impl Config {
         }
         let is_bounded_by_time = schedule.is_closed_loop() && count == u64::MAX;
         if count > Self::MOST_REQUESTS && !is_bounded_by_time { Err(ConfigError::TooMany { count }) } else { Ok(()) }
+    }
+
+    fn check_protocol(&self) -> Result<(), ConfigError> {
+        if !(1..=Self::MOST_STREAMS).contains(&self.streams) {
+            let expected = format!("from 1 to {}", Self::MOST_STREAMS);
+            let (what, found) = ("the number of streams", self.streams.to_string());
+            return Err(ConfigError::OutOfRange { what, expected, found });
+        }
+        let contradiction = |what, with, why| Err(ConfigError::Contradiction { what, with, why });
+        if self.streams > 1 && self.protocol == Protocol::Http1 {
+            let why = "a connection carries one request at a time; use --http 2";
+            return contradiction("several streams", "HTTP/1.1", why);
+        }
+        if self.io == Io::Uring && self.protocol != Protocol::Http1 {
+            return contradiction("HTTP/2", "io_uring", "leave --io out");
+        }
+        Ok(())
     }
 
     /// The most connections there may be, and how many are opened before the start.
@@ -432,6 +469,9 @@ mod tests {
             (Config { timeout: TimeSpan::seconds(0), ..config() }, "timeout"),
             (Config { connections: Some(0), ..config() }, "connections"),
             (Config { connections: Some(200_000), ..config() }, "connections"),
+            (Config { streams: 0, ..config() }, "streams"),
+            (Config { streams: 2, ..config() }, "--http 2"),
+            (Config { protocol: Protocol::Http2, io: Io::Uring, ..config() }, "io_uring"),
             (Config { threads: Some(0), ..config() }, "threads"),
             (Config { rate: "10000".parse().unwrap(), length: long, ..config() }, "10^10"),
             (Config { stages: vec!["1000..2000rps:3000h".parse().unwrap()], ..config() }, "10^10"),

@@ -6,6 +6,9 @@ use super::schedule::Arrival;
 use super::transport::Exchange;
 use super::visit::Visit;
 
+/// How often a request is sent again because the target says that it did not process it.
+const MOST_REFUSALS: u64 = 3;
+
 /// A request under way.
 #[derive(Debug)]
 pub struct Flight {
@@ -17,6 +20,8 @@ pub struct Flight {
     /// Its kind, once its content is known.
     kind: Option<usize>,
     retries: u64,
+    /// Attempts that the target says it did not process.
+    refusals: u64,
     /// Heads that earlier attempts wrote, at least and at most as the server counts them.
     wire: (u64, u64),
     /// Bytes that earlier attempts read and wrote.
@@ -43,7 +48,18 @@ pub struct End {
 impl Flight {
     /// A request that begins at `begun`; `ready` is in nanoseconds after the start.
     pub fn new(arrival: Arrival, ready: u64, begun: u64) -> Self {
-        Self { arrival, ready, begun, kind: None, retries: 0, wire: (0, 0), bytes: (0, 0), dials: false, visit: None }
+        Self {
+            arrival,
+            ready,
+            begun,
+            kind: None,
+            retries: 0,
+            refusals: 0,
+            wire: (0, 0),
+            bytes: (0, 0),
+            dials: false,
+            visit: None,
+        }
     }
 
     /// A request that begins with the opening of a connection.
@@ -90,21 +106,24 @@ impl Flight {
     /// Whether a failed attempt on a reused connection is followed by another.
     ///
     /// That is the idle-close race: the server closed the connection while the request was on its way. Once, and only
-    /// what may be sent twice. A request of which not a byte was written was not sent, and is not sent again.
+    /// what may be sent twice. A request of which not a byte was written was not sent, and is not sent again. One that
+    /// the target says it did not process is, whatever it is.
     pub fn may_go_again(&self, mix: &Mix, fault: &Fault, exchange: &Exchange) -> bool {
         let is_race = self.retries == 0
             && exchange.read == 0
             && matches!(fault.kind.cause, Cause::Closed | Cause::Reset)
             && mix.is_idempotent(self.kind_in(mix));
-        exchange.written == 0 || is_race
+        let is_unprocessed = exchange.is_refused && self.refusals < MOST_REFUSALS;
+        exchange.written == 0 || is_race || is_unprocessed
     }
 
     /// Takes note of an attempt that another follows.
     pub fn go_again(&mut self, exchange: &Exchange) {
         if exchange.written > 0 {
             self.retries += 1;
+            self.refusals += u64::from(exchange.is_refused);
             // The rule takes it that the server never saw the first one; it cannot know.
-            self.wire.1 += u64::from(exchange.head_is_written);
+            self.wire.1 += u64::from(exchange.head_is_written && !exchange.is_refused);
         }
         self.bytes.0 += exchange.read;
         self.bytes.1 += exchange.written;
@@ -119,6 +138,7 @@ impl Flight {
     pub fn sample(&self, start: u64, mix: &Mix, end: End) -> Sample {
         let after_start = |instant: u64| instant.saturating_sub(start);
         let End { outcome, status, finished, exchange } = end;
+        let wire_most = u64::from(exchange.written > 0 && !exchange.is_refused);
         Sample {
             n: self.arrival.n,
             kind: self.kind_in(mix),
@@ -130,7 +150,7 @@ impl Flight {
             outcome,
             status,
             retries: self.retries,
-            wire: (self.wire.0 + u64::from(exchange.head_is_written), self.wire.1 + u64::from(exchange.written > 0)),
+            wire: (self.wire.0 + u64::from(exchange.head_is_written && !exchange.is_refused), self.wire.1 + wire_most),
             bytes: (self.bytes.0 + exchange.read, self.bytes.1 + exchange.written),
         }
     }

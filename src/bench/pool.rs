@@ -10,6 +10,8 @@ pub struct Pool {
     free: VecDeque<usize>,
     /// Free slots without one.
     vacant: VecDeque<usize>,
+    /// Slots that cannot be used at present.
+    aside: Vec<usize>,
     limit: usize,
     peak: usize,
 }
@@ -18,11 +20,6 @@ impl Pool {
     /// An empty pool.
     pub fn new(limit: usize) -> Self {
         Self { limit, ..Self::default() }
-    }
-
-    /// Whether a due request would find a place.
-    pub fn has_free(&self) -> bool {
-        !self.free.is_empty() || !self.vacant.is_empty() || self.slots < self.limit
     }
 
     /// Takes the slot of the least recently used free connection, else a vacant one, else a new one.
@@ -37,6 +34,22 @@ impl Pool {
         taken
     }
 
+    /// The slot that [`Self::take`] would give.
+    pub fn first(&self) -> Option<usize> {
+        let fresh = || (self.slots < self.limit).then_some(self.slots);
+        self.free.front().or(self.vacant.front()).copied().or_else(fresh)
+    }
+
+    /// Keeps a taken slot from being used until [`Self::restore`].
+    pub fn set_aside(&mut self, slot: usize) {
+        self.aside.push(slot);
+    }
+
+    /// Has all slots used again that were set aside.
+    pub fn restore(&mut self) {
+        self.vacant.extend(self.aside.drain(..));
+    }
+
     /// Gives a taken slot back, with its connection or without.
     pub fn give_back(&mut self, slot: usize, is_open: bool) {
         if is_open { self.free.push_back(slot) } else { self.vacant.push_back(slot) }
@@ -44,7 +57,7 @@ impl Pool {
 
     /// How many are in use.
     pub fn busy(&self) -> usize {
-        self.slots - self.free.len() - self.vacant.len()
+        self.slots - self.free.len() - self.vacant.len() - self.aside.len()
     }
 
     /// The most that were in use at once since [`Self::forget_peak`].
@@ -67,7 +80,7 @@ mod tests {
         let mut pool = Pool::new(3);
         let taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
         assert_eq!(taken, [0, 1, 2]);
-        assert!(!pool.has_free());
+        assert_eq!(pool.first(), None);
         pool.give_back(2, false);
         pool.give_back(0, true);
         assert_eq!(pool.busy(), 1);
@@ -76,5 +89,18 @@ mod tests {
         pool.give_back(1, true);
         pool.forget_peak();
         assert_eq!(pool.peak(), 2);
+    }
+
+    #[test]
+    fn what_is_set_aside_is_neither_free_nor_busy() {
+        let mut pool = Pool::new(2);
+        assert_eq!(pool.first(), Some(0));
+        let slot = pool.take().unwrap();
+        pool.set_aside(slot);
+        assert_eq!((pool.busy(), pool.first()), (0, Some(1)));
+        assert_eq!(pool.take(), Some(1));
+        assert_eq!((pool.first(), pool.take()), (None, None));
+        pool.restore();
+        assert_eq!((pool.busy(), pool.take()), (1, Some(0)));
     }
 }

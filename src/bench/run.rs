@@ -13,6 +13,7 @@ use super::host;
 use super::laps::Laps;
 use super::mix::Mix;
 use super::progress::{Observer, Shard, Snapshot, Started};
+use super::protocol::Protocol;
 use super::sample::Fault;
 use super::schedule::{SECOND_NS, Schedule};
 use super::series::Series;
@@ -70,9 +71,10 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     config.check()?;
     let schedule = config.schedule();
     let mix = config.mix()?;
-    let dialer = dialer(config)?;
+    let (dialer, is_http2) = dialer(config)?.speaking(config.protocol, config.timeout.0);
+    let streams = is_http2.then_some(config.streams as usize);
     let mut guard = Guard::new(&config.abort_on, config.control.clone(), observer);
-    let crew = Crew::hire(config, &schedule, &mix, &dialer, guard.is_watching())?;
+    let crew = Crew::hire(config, &schedule, &mix, &dialer, streams, guard.is_watching())?;
     let mut summary = crew.work(config, &schedule, &mut guard)?;
     guard.conclude(&mut summary);
     summary.setup.dns_ns = dialer.dns_ns();
@@ -98,7 +100,14 @@ struct Crew {
 }
 
 impl Crew {
-    fn hire(config: &Config, schedule: &Schedule, mix: &Mix, dialer: &Dialer, is_watched: bool) -> Result<Self, Error> {
+    fn hire(
+        config: &Config,
+        schedule: &Schedule,
+        mix: &Mix,
+        dialer: &Dialer,
+        streams: Option<usize>,
+        is_watched: bool,
+    ) -> Result<Self, Error> {
         let (limit, at_start) = config.connection_numbers(schedule.count(), host::raise_file_limit());
         let number = config.thread_number(limit);
         let (sender, events) = mpsc::channel();
@@ -112,6 +121,7 @@ impl Crew {
                 arrivals: schedule.arrivals(k, number),
                 mix: mix.clone(),
                 dialer: dialer.clone(),
+                streams,
                 limit: share(limit),
                 at_start: share(at_start),
                 duration_ns: schedule.duration_ns(),
@@ -170,7 +180,11 @@ impl Crew {
         if let Some(laps) = laps {
             laps.finish(duration_ns, tally.last_finished, &mut |lap| observer.lap(lap));
         }
-        let setup = setup(config, threads, io, Start::at(warm));
+        let is_http2 = connections.streams.is_some();
+        let setup = Setup {
+            protocol: if is_http2 { Protocol::HTTP_2 } else { Protocol::HTTP_1_1 }.to_owned(),
+            ..setup(config, threads, io, Start::at(warm))
+        };
         let warmup = config.warmup.map(|_| WarmUp::of(&warmup, duration().min(config.warmup_ns())));
         Ok(conclude(config, setup, duration_ns, tally, warmup, series, watch, connections))
     }
@@ -336,6 +350,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         pacing: config.pacing.to_string(),
         seed: config.seed,
         threads,
+        protocol: String::new(),
         io: io.to_owned(),
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
@@ -366,7 +381,8 @@ fn conclude(
         achieved_rate: summary::achieved_rate(&tally, duration_ns),
     };
     let slo = config.slos.iter().map(|slo| slo.evaluate(measured)).collect();
-    let verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    let mut verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    verdict.notes.extend(connections.streams.and_then(|streams| streams.note()));
     Summary::new(Parts {
         setup,
         duration_ns,

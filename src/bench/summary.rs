@@ -78,6 +78,37 @@ pub struct Connections {
     pub peak: u64,
     /// How many were opened in all.
     pub opened: u64,
+    /// Requests at the same time on one of them, where the protocol allows several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Streams>,
+}
+
+/// What is known of the streams of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Streams {
+    /// How many a connection was to have at the same time.
+    pub per_connection: u64,
+    /// The fewest that the target allowed; `None` if it set no limit.
+    pub allowed: Option<u64>,
+    /// The most that were in use at once, of all connections.
+    pub peak: u64,
+}
+
+impl Streams {
+    /// What is to be said where the target allowed fewer than there were to be.
+    pub(super) fn note(&self) -> Option<String> {
+        let allowed = self.allowed.filter(|allowed| *allowed < self.per_connection)?;
+        let asked = self.per_connection;
+        Some(format!(
+            "the target allowed {allowed} streams at the same time on a connection, not the {asked} asked for"
+        ))
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.per_connection = self.per_connection.max(other.per_connection);
+        self.allowed = self.allowed.into_iter().chain(other.allowed).min();
+        self.peak += other.peak;
+    }
 }
 
 impl Connections {
@@ -87,6 +118,10 @@ impl Connections {
         self.at_start += other.at_start;
         self.peak += other.peak;
         self.opened += other.opened;
+        match (&mut self.streams, &other.streams) {
+            (Some(streams), Some(other)) => streams.merge(other),
+            (streams, other) => *streams = streams.or(*other),
+        }
     }
 }
 
@@ -111,6 +146,9 @@ pub struct Setup {
     pub seed: u64,
     /// Threads that sent.
     pub threads: u64,
+    /// The version of HTTP that was spoken.
+    #[serde(default)]
+    pub protocol: String,
     /// How the sockets were driven.
     pub io: String,
     /// Longest time an answer may take.

@@ -92,6 +92,7 @@ fn attempt(
                     begun = now_ns();
                     transport.send(SLOT, &request);
                 }
+                Completion::Joined { .. } => transport.send(SLOT, &request),
                 Completion::Answered { status, exchange, answer, .. } => {
                     trial.outcome = mix.judge(kind, status, answer.as_deref(), visit);
                     trial.answer = answer.map(|answer| *answer);

@@ -21,7 +21,7 @@ use super::recorder::Recorder;
 use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
-use super::summary::Connections;
+use super::summary::{Connections, Streams};
 use super::tally::Tally;
 use super::transport::{Completion, Dialer, Exchange, Transport, Wait};
 use super::verdict::SelfWatch;
@@ -48,6 +48,8 @@ pub struct Orders {
     pub mix: Mix,
     /// How to reach the target.
     pub dialer: Dialer,
+    /// How many requests a connection carries at the same time, in HTTP/2; `None` in HTTP/1.1.
+    pub streams: Option<usize>,
     /// The most connections it may have.
     pub limit: usize,
     /// How many of them it opens before the start.
@@ -146,11 +148,15 @@ struct Slot {
 ///
 /// The system refuses an event queue or a timer.
 pub fn work(orders: Orders) -> io::Result<Option<Report>> {
+    let transport = match orders.streams {
+        Some(streams) => Transport::multiplexed(orders.dialer.clone(), streams)?,
+        None => Transport::new(orders.io, orders.dialer.clone())?,
+    };
     let mut worker = Worker {
         start: 0,
-        transport: Transport::new(orders.io, orders.dialer.clone())?,
+        transport,
         slots: Vec::new(),
-        pool: Pool::new(orders.limit),
+        pool: Pool::new(orders.limit * orders.streams.unwrap_or(1)),
         recorder: Recorder::new(
             &orders.mix.names(),
             orders.duration_ns,
@@ -186,12 +192,17 @@ impl Worker {
         let mut opening = Vec::new();
         // Given back when all are there: until then each connection has a slot of its own.
         let mut taken = Vec::new();
+        let streams = self.orders.streams.unwrap_or(1);
         let mut left = self.orders.at_start;
         let mut deadline = u64::MAX;
         while left > 0 || !opening.is_empty() {
             while opening.len() < OPENING && left > 0 {
                 left -= 1;
                 let Some(slot) = self.pool.take() else { break };
+                // The others of the same connection are the next ones.
+                for _ in 1..streams {
+                    let _ = self.pool.take();
+                }
                 opening.push(slot);
                 taken.push(slot);
                 self.transport.open(slot);
@@ -204,7 +215,7 @@ impl Worker {
                 match completion {
                     Completion::Opened { connect_ns, tls_ns, .. } => self.connected(connect_ns, tls_ns),
                     Completion::Failed { fault, .. } => faults.push(fault),
-                    Completion::Answered { .. } => {}
+                    Completion::Answered { .. } | Completion::Joined { .. } => {}
                 }
             }
             if now_ns() >= deadline {
@@ -215,7 +226,8 @@ impl Worker {
                 }
             }
         }
-        for slot in taken {
+        // So that requests go to all connections before one has two.
+        for slot in (0..streams).flat_map(|place| taken.iter().map(move |slot| slot + place)) {
             self.pool.give_back(slot, self.transport.is_open(slot));
         }
         self.pool.forget_peak();
@@ -328,15 +340,29 @@ impl Worker {
 
     fn deal_with_completions(&mut self) {
         for _ in 0..ANSWERS {
-            let Some(completion) = self.transport.next() else { return };
+            let Some(completion) = self.transport.next() else { break };
             self.complete(completion);
         }
+        if self.transport.regained() {
+            self.pool.restore();
+        }
+    }
+
+    /// Whether a due request would find a place; those that the target does not allow at present are set aside.
+    fn has_place(&mut self) -> bool {
+        while let Some(slot) = self.pool.first() {
+            if self.transport.has_place(slot) {
+                return true;
+            }
+            self.pool.take().into_iter().for_each(|slot| self.pool.set_aside(slot));
+        }
+        false
     }
 
     /// Begins what is due while there is a place; says whether there may be more.
     fn begin_due(&mut self, now: u64) -> bool {
         for _ in 0..BATCH {
-            if !self.pool.has_free() {
+            if !self.has_place() {
                 return false;
             }
             let Some(call) = self.take_due(now) else { return false };
@@ -389,6 +415,7 @@ impl Worker {
                 }
                 self.send(slot);
             }
+            Completion::Joined { slot } => self.send(slot),
             Completion::Answered { slot, status, exchange, answer } => {
                 let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
                 let kind = flight.kind_in(&self.orders.mix);
@@ -397,8 +424,13 @@ impl Worker {
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
                 if is_reused && self.goes_again(slot, &fault, &exchange) {
-                    self.dial(slot);
-                    self.set_deadline(slot);
+                    // In HTTP/2 the failure of a request is not always that of its connection.
+                    if self.transport.is_open(slot) {
+                        self.send(slot);
+                    } else {
+                        self.dial(slot);
+                        self.set_deadline(slot);
+                    }
                 } else {
                     let outcome = Outcome::NetworkError(fault);
                     self.finish(slot, End { outcome, status, finished: now_ns(), exchange });
@@ -432,9 +464,15 @@ impl Worker {
         if let Some(next) = next {
             self.later.push(next);
         }
-        match self.take_due(finished) {
-            Some(next) => self.begin(slot, next),
-            None => self.pool.give_back(slot, self.transport.is_open(slot)),
+        if !self.transport.has_place(slot) {
+            return self.pool.set_aside(slot);
+        }
+        self.pool.give_back(slot, self.transport.is_open(slot));
+        // A due request takes the least recently used connection, which may be another.
+        if let Some(next) = self.take_due(finished)
+            && let Some(slot) = self.pool.take()
+        {
+            self.begin(slot, next);
         }
     }
 
@@ -571,15 +609,21 @@ impl Worker {
             self.recorder.unsent(self.orders.mix.kind_of(arrival.n), arrival.at_ns);
             left += u64::from(arrival.at_ns >= self.orders.warmup_ns);
         }
-        if self.pool.has_free() && !is_aborted {
+        if self.has_place() && !is_aborted {
             self.watch.unsent_while_free += left;
         }
         self.recorder.warned(self.transport.warnings());
+        let usage = self.transport.usage().zip(self.orders.streams);
         let connections = Connections {
             limit: self.orders.limit as u64,
             at_start,
-            peak: self.pool.peak() as u64,
+            peak: usage.map_or(self.pool.peak(), |((peak, _), _)| peak.connections) as u64,
             opened: self.opened,
+            streams: usage.map(|((peak, allowed), streams)| Streams {
+                per_connection: streams as u64,
+                allowed: allowed.map(|allowed| allowed as u64),
+                peak: peak.streams as u64,
+            }),
         };
         let (tally, warmup) = self.recorder.finish();
         Report { tally, warmup, watch: self.watch, connections, io: self.transport.name() }

@@ -103,6 +103,11 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
         format!("{} at once of {} at most", count(connections.peak), count(connections.limit)),
         plural(setup.threads, "thread"),
     ]));
+    if let Some(streams) = &connections.streams {
+        let most = streams.allowed.map_or(streams.per_connection, |allowed| allowed.min(streams.per_connection));
+        let text = format!("{}, {} on each of them, {} at once", setup.protocol, plural(most, "stream"), streams.peak);
+        load.extend(plain([text]));
+    }
     items(out, "Load", &load, width)
 }
 

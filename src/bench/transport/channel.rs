@@ -186,6 +186,11 @@ impl<S: Read + Write> Tls<S> {
         &mut self.carrier
     }
 
+    /// The protocol that the two sides have agreed on, once the handshake is done.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.session.alpn_protocol()
+    }
+
     /// Takes the handshake as far as it goes; says whether it is done.
     ///
     /// # Errors

@@ -43,6 +43,11 @@ pub enum Completion {
         /// How long TLS took, where there is.
         tls_ns: Option<u64>,
     },
+    /// A connection that was opened for another slot can be used. HTTP/2 only.
+    Joined {
+        /// Where.
+        slot: usize,
+    },
     /// An answer is complete. The connection is open still, or closed already: see [`Driver::is_open`].
     Answered {
         /// Where.
@@ -72,7 +77,10 @@ pub enum Completion {
 impl Completion {
     /// Where it happened.
     pub fn slot(&self) -> usize {
-        let (Self::Opened { slot, .. } | Self::Answered { slot, .. } | Self::Failed { slot, .. }) = self;
+        let (Self::Opened { slot, .. }
+        | Self::Joined { slot }
+        | Self::Answered { slot, .. }
+        | Self::Failed { slot, .. }) = self;
         *slot
     }
 }
@@ -133,11 +141,13 @@ struct Connection {
     session: Session,
 }
 
+/// What the queue says of a socket.
 #[derive(Debug, Clone, Copy)]
-struct Ready {
-    token: usize,
+pub struct Ready {
+    /// Which.
+    pub token: usize,
     /// The other side will send no more.
-    is_ended: bool,
+    pub is_ended: bool,
 }
 
 impl From<&Event> for Ready {

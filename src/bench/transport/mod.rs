@@ -1,15 +1,17 @@
 //! How bytes get to the target and back.
 //!
 //! A worker knows slots, requests and completions: it asks a [`Transport`] to open a connection or to send a request on a
-//! slot, and is told what came of it. A transport is one of two drivers: `driver` waits until sockets are ready (epoll,
-//! kqueue), `uring` hands operations to the kernel (io_uring). Both move bytes; what the bytes mean is a [`session`]'s
-//! business, which does no I/O.
+//! slot, and is told what came of it. A transport is one of these drivers: `driver` waits until sockets are ready (epoll,
+//! kqueue), `uring` hands operations to the kernel (io_uring), `http2` waits as the first does and has several slots to
+//! a connection. They move bytes; what the bytes mean is a [`session`]'s business, which does no I/O.
 
 mod alarm;
 mod channel;
 mod dial;
 mod driver;
 mod http1;
+mod http2;
+mod negotiate;
 mod session;
 mod tls;
 #[cfg(target_os = "linux")]
@@ -19,6 +21,7 @@ use std::io;
 
 pub use dial::{DialError, Dialer};
 pub use driver::{Completion, Driver, Wait};
+pub use http2::Usage;
 pub use session::{Exchange, Request};
 
 use super::config::Io;
@@ -28,6 +31,8 @@ use super::sample::Phase;
 pub enum Transport {
     /// Sockets that are used when they are ready.
     Ready(Box<Driver>),
+    /// The same, with many requests at the same time on a connection.
+    Multiplexed(Box<http2::Driver>),
     /// Operations that the kernel does.
     #[cfg(target_os = "linux")]
     Uring(Box<uring::Driver>),
@@ -38,6 +43,7 @@ macro_rules! either {
     ($transport:expr, $driver:ident => $call:expr) => {
         match $transport {
             Transport::Ready($driver) => $call,
+            Transport::Multiplexed($driver) => $call,
             #[cfg(target_os = "linux")]
             Transport::Uring($driver) => $call,
         }
@@ -69,10 +75,19 @@ impl Transport {
         Ok(Self::Ready(Box::new(Driver::new(dialer)?)))
     }
 
+    /// A transport of HTTP/2, with `streams` slots to a connection.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor left for what it waits on.
+    pub fn multiplexed(dialer: Dialer, streams: usize) -> io::Result<Self> {
+        Ok(Self::Multiplexed(Box::new(http2::Driver::new(dialer, streams)?)))
+    }
+
     /// Its name in results.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Ready(_) => driver::IO,
+            Self::Ready(_) | Self::Multiplexed(_) => driver::IO,
             #[cfg(target_os = "linux")]
             Self::Uring(_) => uring::IO,
         }
@@ -113,8 +128,38 @@ impl Transport {
         either!(self, driver => driver.abort(slot))
     }
 
+    /// Whether the target allows a request on a slot at present.
+    pub fn has_place(&self, slot: usize) -> bool {
+        match self {
+            Self::Multiplexed(driver) => driver.has_place(slot),
+            _ => true,
+        }
+    }
+
+    /// Whether slots may have a place again that had none, since it was last asked.
+    pub fn regained(&mut self) -> bool {
+        match self {
+            Self::Multiplexed(driver) => driver.regained(),
+            _ => false,
+        }
+    }
+
+    /// What was in use at once at most, and what the target allowed, where a connection has several slots.
+    pub fn usage(&self) -> Option<(Usage, Option<usize>)> {
+        match self {
+            Self::Multiplexed(driver) => Some((driver.peak(), driver.allowed())),
+            _ => None,
+        }
+    }
+
     /// How often the target sent what nothing asked for.
     pub fn warnings(&self) -> u64 {
-        either!(self, driver => driver.warnings())
+        match self {
+            Self::Ready(driver) => driver.warnings(),
+            // There, it ends the connection.
+            Self::Multiplexed(_) => 0,
+            #[cfg(target_os = "linux")]
+            Self::Uring(driver) => driver.warnings(),
+        }
     }
 }

@@ -37,6 +37,8 @@ pub struct Exchange {
     pub written: u64,
     /// Whether the whole head was written.
     pub head_is_written: bool,
+    /// Whether the target says that it did not process the request (RFC 9113, 8.7). HTTP/2 only.
+    pub is_refused: bool,
 }
 
 /// What bytes, or their end, come to.

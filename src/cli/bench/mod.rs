@@ -3,6 +3,7 @@
 mod connection;
 mod file;
 mod find_max;
+mod protocol;
 mod replay;
 mod request;
 mod results;
@@ -19,6 +20,7 @@ use anyhow::Result;
 use self::connection::ConnectionArgs;
 use self::file::BenchFile;
 use self::find_max::FindMax;
+use self::protocol::ProtocolArgs;
 use self::replay::ReplayArgs;
 use self::request::RequestArgs;
 use self::results::Recording;
@@ -70,6 +72,8 @@ pub struct Args {
     schedule: ScheduleArgs,
     #[command(flatten)]
     replay: ReplayArgs,
+    #[command(flatten)]
+    protocol: ProtocolArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
     #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
     pacing: Pacing,
@@ -212,6 +216,7 @@ impl Args {
         config.pacing = self.pacing;
         config.io = self.io;
         let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
+        self.protocol.apply(&mut config);
         self.schedule.apply(&mut config, self.rps.is_some(), length)?;
         config.connections = self.connections.or(config.connections);
         config.threads = self.threads.or(config.threads);
@@ -336,7 +341,7 @@ fn failure(error: bench::Error) -> Failure {
             let kind = fault.kind;
             let failure = Failure::failed(format!("cannot connect to {address}"))
                 .because(format!("{} in phase {}: {}", kind.cause, kind.phase, fault.detail));
-            match hint_for(kind.cause) {
+            match hint_for(kind) {
                 Some(hint) => failure.hint(hint),
                 None => failure,
             }
@@ -351,8 +356,11 @@ fn failure(error: bench::Error) -> Failure {
     }
 }
 
-fn hint_for(cause: bench::Cause) -> Option<&'static str> {
-    match cause {
+fn hint_for(kind: bench::FaultKind) -> Option<&'static str> {
+    match kind.cause {
+        _ if kind.phase == bench::Phase::Protocol => {
+            Some("a target that speaks HTTP/1.1 only is loaded with --http 1.1")
+        }
         bench::Cause::Refused => Some("nobody listens there: is the service up, and is it this port?"),
         bench::Cause::UnknownHost => Some("check the spelling of the host name"),
         bench::Cause::Handshake => {
