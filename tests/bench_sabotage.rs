@@ -5,7 +5,6 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-#[allow(dead_code)]
 #[path = "support/mod.rs"]
 mod suite;
 #[path = "support/server.rs"]
