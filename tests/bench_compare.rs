@@ -7,6 +7,7 @@ mod support;
 
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rand::SeedableRng;
@@ -19,6 +20,15 @@ use support::{Fate, Server};
 
 const SECOND: u64 = 1_000_000_000;
 const SERVICE_NS: f64 = 5e6;
+
+/// How often runs are repeated of which the machine's own ups and downs allow no interval.
+const ATTEMPTS: usize = 3;
+
+/// Runs one after another: simulations leave no processor for what is measured.
+fn alone() -> MutexGuard<'static, ()> {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A run of an M/M/1 queue that starts empty, by the Lindley recursion: `requests` at a load of ρ, with times `factor`
 /// as long for the same arrivals.
@@ -86,6 +96,7 @@ fn is_called_different(found: &[Change]) -> bool {
 /// Pairs of equal runs, with any difference counted: over all six figures together at most 5% are called different.
 #[test]
 fn equal_runs_are_called_different_in_at_most_five_of_a_hundred() {
+    let _alone = alone();
     for (rho, requests, pairs) in [(0.5, 20_000, 300), (0.8, 120_000, 100)] {
         let found = compare(pairs, requests, rho, 1.0);
         let alarms = found.iter().filter(|pair| is_called_different(pair)).count();
@@ -102,6 +113,7 @@ fn equal_runs_are_called_different_in_at_most_five_of_a_hundred() {
 /// Times that are 20% longer are found in most pairs, as worse and never as better.
 #[test]
 fn a_real_difference_of_a_fifth_is_found_in_most() {
+    let _alone = alone();
     for (rho, requests) in [(0.5, 10_000), (0.8, 60_000)] {
         let pairs = 50;
         let found = compare(pairs, requests, rho, 1.2);
@@ -134,13 +146,8 @@ fn bench(folder: &Path, name: &str, more_ns: u64, arguments: &[&str]) -> String 
 
 #[test]
 fn a_slower_server_is_a_regression() {
+    let _alone = alone();
     let folder = tempfile::tempdir().unwrap();
-    let runs = [("a", 0), ("b", 0), ("slow", 30_000_000)];
-    let threads = runs.map(|(name, more)| {
-        let folder = folder.path().to_owned();
-        thread::spawn(move || bench(&folder, name, more, &[]))
-    });
-    let [a, b, slow] = threads.map(|thread| thread.join().unwrap());
     let compare = |arguments: &[&str]| {
         let output = scalectl(&[&["compare", "--json"], arguments].concat());
         let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|e| panic!("{e}: {}", stderr(&output)));
@@ -150,7 +157,22 @@ fn a_slower_server_is_a_regression() {
         let change = json["changes"].as_array().unwrap().iter().find(|c| c["figure"] == figure).unwrap();
         change["finding"].as_str().unwrap().to_owned()
     };
-    let (worse, code) = compare(&[&a, &slow, "--fail-on", "regression"]);
+    let measure = || {
+        let runs = [("a", 0), ("b", 0), ("slow", 30_000_000)];
+        let threads = runs.map(|(name, more)| {
+            let folder = folder.path().to_owned();
+            thread::spawn(move || bench(&folder, name, more, &[]))
+        });
+        threads.map(|thread| thread.join().unwrap())
+    };
+    let ([a, b, slow], (worse, code)) = (0..ATTEMPTS)
+        .map(|_| {
+            let files = measure();
+            let compared = compare(&[&files[0], &files[2], "--fail-on", "regression"]);
+            (files, compared)
+        })
+        .find(|(_, (worse, _))| finding(worse, "p50") != "unknown")
+        .expect("a machine that is quiet for 9 s");
     assert_eq!((code, finding(&worse, "p50").as_str(), finding(&worse, "errors").as_str()), (4, "worse", "not_shown"));
     let warnings = worse["warnings"].as_array().unwrap();
     assert!(warnings.iter().any(|w| w.as_str().unwrap().starts_with("the targets differ")), "{warnings:?}");
