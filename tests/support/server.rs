@@ -231,10 +231,13 @@ async fn serve(mut stream: TcpStream, shared: Arc<Shared>) {
                 let wait = due.saturating_sub(now_ns());
                 if wait > 0 {
                     tokio::time::sleep(Duration::from_nanos(wait)).await;
-                    shared.lateness.fetch_max(now_ns().saturating_sub(due), Ordering::SeqCst);
                 }
                 if answer(&mut stream, status).await.is_none() {
                     return;
+                }
+                // After the write: a thread can be paused before it as well.
+                if wait > 0 {
+                    shared.lateness.fetch_max(now_ns().saturating_sub(due), Ordering::SeqCst);
                 }
             }
             Fate::AnswerAndClose => {
