@@ -153,7 +153,7 @@ fn a_slow_or_frozen_server_is_not_the_generators_fault() {
     ];
     for fate in fates {
         let mut found = Value::Null;
-        let is_trusted = (0..6).any(|_| {
+        let is_trusted = (0..20).any(|_| {
             let server = Server::start(move |seen| fate(seen.seq));
             let url = format!("{}/{{{{ seq() }}}}", server.url());
             let load = shell("exec \"$@\"", &[&url, "--rps", "100", "-z", "2s", "-c", "4", "--grace", "500ms"]);
