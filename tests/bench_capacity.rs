@@ -132,7 +132,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
         (&["--precision", "0.1%"], "from 0.5% to 100%"),
         (&["--precision", "5"], "a percentage"),
         (&["--probe-time", "0s"], "the duration must be longer than 0"),
-        (&["--output", "csv"], "writes text and json, not csv"),
+        (&["--output", "csv"], "writes text, json and markdown, not csv"),
     ] {
         let output = scalectl(&[&["bench", &url, "--find-max"], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::distribution::Distribution;
 use super::sample::{Outcome, Sample};
 use super::schedule::SECOND_NS;
+use super::sparse::Sparse;
 
 /// The requests that were scheduled in one slice of time.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Batch {
     /// How many were scheduled in it. Those that did not end well rank above all of [`Self::response`].
     pub scheduled: u64,
     /// Response times of those that ended well.
-    pub response: Distribution,
+    pub response: Sparse,
 }
 
 impl Batch {

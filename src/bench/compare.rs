@@ -388,7 +388,7 @@ mod tests {
             // Neighbours do not resemble each other: multiples of a large prime.
             let extra = slice * 7919 % 13;
             (1..=100 - failed).for_each(|i| batch.response.record((ms + i + extra) * 1_000_000));
-            side.response.merge(&batch.response);
+            side.response.merge(&Distribution::from(&batch.response));
             side.scheduled += 100;
             side.seconds.push(100 - failed);
             side.batches.push(batch);

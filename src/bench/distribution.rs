@@ -165,6 +165,30 @@ impl Distribution {
         self.sum as f64
     }
 
+    /// A distribution of so many durations each, with what is known exactly of all: the shortest, the longest, the sum
+    /// in nanoseconds, and how many were longer than [`HIGHEST_NS`].
+    pub(super) fn from_parts(
+        counted: impl Iterator<Item = (u64, u64)>,
+        min: u64,
+        max: u64,
+        sum: u64,
+        saturated: u64,
+    ) -> Self {
+        let mut histogram = empty();
+        counted.for_each(|(ns, count)| histogram.saturating_record_n(ns.min(HIGHEST_NS), count));
+        Self { histogram, min, max, sum, saturated }
+    }
+
+    /// What [`Self::from_parts`] takes beside the durations: minimum (`u64::MAX` for none), maximum, sum, saturated.
+    pub(super) fn exact(&self) -> (u64, u64, u64, u64) {
+        (self.min, self.max, self.sum, self.saturated)
+    }
+
+    /// A duration of each bucket in which something lies, ascending, and how many lie in it.
+    pub(super) fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+    }
+
     /// How many are at most as long as `ns`, within the histogram's resolution: all that it does not tell apart from
     /// `ns` count.
     pub fn count_to(&self, ns: u64) -> u64 {

@@ -55,6 +55,7 @@ mod schedule;
 pub mod search;
 mod series;
 mod slo;
+mod sparse;
 mod spool;
 mod stage;
 pub mod statistics;

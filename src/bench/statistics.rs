@@ -321,7 +321,7 @@ mod tests {
         let batches = (0..64).map(|b| {
             let mut batch = Batch { scheduled: 100, ..Batch::default() };
             (1..=100 - failed).for_each(|i| batch.response.record((i + extra(b)) * MS));
-            whole.merge(&batch.response);
+            whole.merge(&Distribution::from(&batch.response));
             batch
         });
         let batches = batches.collect();

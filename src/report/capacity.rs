@@ -39,6 +39,26 @@ pub fn capacity_json(found: &Capacity, out: &mut (impl Write + ?Sized)) -> io::R
     writeln!(out)
 }
 
+/// Writes what was found as Markdown.
+///
+/// # Errors
+///
+/// The writer fails.
+pub fn capacity_markdown(found: &Capacity, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+    writeln!(out, "### Capacity of `{}`\n", found.target.replace('`', "'"))?;
+    writeln!(out, "**{}**\n", answer(found))?;
+    found.objectives.iter().try_for_each(|objective| writeln!(out, "- objective `{objective}`"))?;
+    found.limit.iter().try_for_each(|broken| writeln!(out, "- limit: {}", limit(broken)))?;
+    for (at, held, missed) in found.disagreed() {
+        writeln!(out, "- at {} the probes disagreed: {held} of {} held", rate(at), held + missed)?;
+    }
+    writeln!(out, "\n| {} |\n| ---: | ---: | --- | ---: | ---: | ---: | ---: | --- |", COLUMNS.join(" | "))?;
+    for (number, probe) in (1..).zip(&found.probes) {
+        writeln!(out, "| {} |", row(number, probe).map(|cell| cell.replace('|', "\\|")).join(" | "))?;
+    }
+    Ok(())
+}
+
 /// The answer in one line.
 fn answer(found: &Capacity) -> String {
     let generator = "the generator itself was the limit";
@@ -90,34 +110,41 @@ fn broke(probe: &Probe) -> String {
     probe.broke.first().map(limit).unwrap_or_default()
 }
 
+const COLUMNS: [&str; 8] = ["probe", "rate", "to", "achieved", "p50", "p99", "errors", "result"];
+
+/// A probe in as many cells as there are [`COLUMNS`].
+fn row(number: usize, probe: &Probe) -> [String; 8] {
+    let purpose = match probe.purpose {
+        Purpose::Bracket => "bracket",
+        Purpose::Bisect => "bisect",
+        Purpose::Confirm => "confirm",
+        Purpose::Repeat => "repeat",
+    };
+    let result = match probe.vote {
+        Vote::Held => "held".to_owned(),
+        Vote::Missed => broke(probe),
+        Vote::Untrusted => format!("no vote: {}", broke(probe)),
+    };
+    let time = |ns| duration_or(ns, "-");
+    [
+        number.to_string(),
+        rate(probe.rate),
+        purpose.to_owned(),
+        rate(probe.achieved_rate),
+        time(probe.response_time_ns.p50),
+        time(probe.response_time_ns.p99),
+        percent(probe.errors),
+        result,
+    ]
+}
+
 fn table(probes: &[Probe], width: usize) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
-    table.set_header(["probe", "rate", "to", "achieved", "p50", "p99", "errors", "result"]);
-    for (number, p) in (1..).zip(probes) {
-        let purpose = match p.purpose {
-            Purpose::Bracket => "bracket",
-            Purpose::Bisect => "bisect",
-            Purpose::Confirm => "confirm",
-            Purpose::Repeat => "repeat",
-        };
-        let result = match p.vote {
-            Vote::Held => "held".to_owned(),
-            Vote::Missed => broke(p),
-            Vote::Untrusted => format!("no vote: {}", broke(p)),
-        };
-        let time = |ns| duration_or(ns, "-");
-        table.add_row([
-            number.to_string(),
-            rate(p.rate),
-            purpose.to_owned(),
-            rate(p.achieved_rate),
-            time(p.response_time_ns.p50),
-            time(p.response_time_ns.p99),
-            percent(p.errors),
-            result,
-        ]);
+    table.set_header(COLUMNS);
+    for (number, probe) in (1..).zip(probes) {
+        table.add_row(row(number, probe));
     }
     for number in [0, 1, 3, 4, 5, 6] {
         if let Some(column) = table.column_mut(number) {
@@ -178,6 +205,12 @@ mod tests {
             capacity(&found, &mut text, 100).unwrap();
             let text = String::from_utf8(text).unwrap();
             assert!(text.contains(said), "{said}:\n{text}");
+            let mut markdown = Vec::new();
+            capacity_markdown(&found, &mut markdown).unwrap();
+            let markdown = String::from_utf8(markdown).unwrap();
+            let value = said.trim_end().split("  ").last().unwrap_or_default().trim();
+            assert!(markdown.contains(value), "{value}:\n{markdown}");
+            assert!(markdown.contains("\n| 2 | 4,200/s | bisect | 4,200/s | 2.00 ms | 61.0 ms | 0% | "), "{markdown}");
             let mut json = Vec::new();
             capacity_json(&found, &mut json).unwrap();
             assert_eq!(serde_json::from_slice::<Capacity>(&json).unwrap(), found);

@@ -38,6 +38,12 @@ pub fn markdown(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
         duration_or(service.mean(), "-")
     )?;
 
+    let flows = summary.flows;
+    if flows.started > 0 {
+        writeln!(out, "\n| flows started | completed | broken | unfinished |\n| ---: | ---: | ---: | ---: |")?;
+        let cells = [flows.started, flows.completed, flows.broken, flows.unfinished].map(count).join(" | ");
+        writeln!(out, "| {cells} |")?;
+    }
     if summary.requests.len() > 1 {
         writeln!(out, "\n| request | scheduled | failed | p50 | p99 |\n| --- | ---: | ---: | ---: | ---: |")?;
         for request in &summary.requests {

@@ -21,7 +21,7 @@ mod markdown;
 mod prometheus;
 mod text;
 
-pub use capacity::{capacity, capacity_json, probe};
+pub use capacity::{capacity, capacity_json, capacity_markdown, probe};
 pub use comparison::{comparison, comparison_json, comparison_markdown};
 pub use figures::{count, duration, duration_or, percent, rate};
 pub use hlog::IntervalLog;

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::chart;
 use super::figures::{count, duration, duration_or, interval_or, percent, quantile, rate, slo_value};
 use crate::bench::statistics::{Interval, LEVEL};
-use crate::bench::{Distribution, Percentile, Process, Summary, WarmUp};
+use crate::bench::{Distribution, FlowCounts, Percentile, Process, Summary, WarmUp};
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -137,12 +137,25 @@ fn totals(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<(
     let mut ended = vec![(GOOD, format!("{} ok", count(c.ok)))];
     ended.extend(failed.into_iter().filter(|(number, _)| *number > 0).map(|(_, text)| (BAD, text)));
     items(out, "", &ended, width)?;
+    if summary.flows.started > 0 {
+        items(out, "Flows", &flows(&summary.flows), width)?;
+    }
     let offered = summary.offered_rate.map(|offered| format!("offered {}", rate(offered)));
     let rates = [format!("achieved {}", rate(summary.achieved_rate)), format!("errors {}", percent(c.error_rate()))];
     if let Some(warmup) = &summary.warmup {
         items(out, "Warm-up", &warm_up(warmup), width)?;
     }
     items(out, "Rate", &plain(offered.into_iter().chain(rates)), width)
+}
+
+fn flows(flows: &FlowCounts) -> Vec<(Style, String)> {
+    let mut items = vec![
+        (Style::new(), format!("{} started", count(flows.started))),
+        (GOOD, format!("{} completed", count(flows.completed))),
+    ];
+    let lost = [(flows.broken, "broken"), (flows.unfinished, "unfinished")];
+    items.extend(lost.iter().filter(|(n, _)| *n > 0).map(|(n, how)| (BAD, format!("{} {how}", count(*n)))));
+    items
 }
 
 /// The part that everything else leaves out.

@@ -41,6 +41,9 @@ pub struct FindMax {
 }
 
 impl FindMax {
+    /// What its result can be written as.
+    const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Markdown];
+
     /// Whether the highest rate is asked for.
     pub fn is_wanted(&self) -> bool {
         self.find_max
@@ -53,8 +56,8 @@ impl FindMax {
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
     pub fn run(&self, config: &Config, outputs: &[Output], columns: usize, global: &Global) -> Result<Exit> {
         let plan = self.plan(config)?;
-        if let Some(other) = outputs.iter().find(|o| !matches!(o.format, Format::Text | Format::Json)) {
-            let what = format!("--find-max writes text and json, not {}", other.format);
+        if let Some(other) = outputs.iter().find(|o| !Self::FORMATS.contains(&o.format)) {
+            let what = format!("--find-max writes text, json and markdown, not {}", other.format);
             return Err(Failure::usage(what).hint("bench the rate that it finds for the other formats").into());
         }
         interrupt_on_signal(config.control.clone())?;
@@ -65,6 +68,7 @@ impl FindMax {
         for output in outputs {
             write_plain(output, |out| match output.format {
                 Format::Json => report::capacity_json(&found, out),
+                Format::Markdown => report::capacity_markdown(&found, out),
                 _ => report::capacity(&found, out, columns),
             })?;
         }

@@ -77,7 +77,7 @@ pub fn html(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
 
 impl Page {
     fn of(summary: &Summary) -> io::Result<Self> {
-        let tables = [latencies(summary), requests(summary), outcomes(summary), errors(summary)];
+        let tables = [latencies(summary), requests(summary), flows(summary), outcomes(summary), errors(summary)];
         Ok(Self {
             target: summary.setup.target.clone(),
             load: load(summary),
@@ -204,6 +204,23 @@ fn requests(summary: &Summary) -> Section {
         table.rows.push([vec![request.name.clone()], figures.to_vec()].concat());
     }
     Section { title: "By request", table, notes: Vec::new() }
+}
+
+/// Empty in a run without flows.
+fn flows(summary: &Summary) -> Section {
+    let flows = summary.flows;
+    let mut table = Table::new(["", "flows", "share"]);
+    let ended = [
+        ("started", flows.started),
+        ("completed", flows.completed),
+        ("broken", flows.broken),
+        ("unfinished", flows.unfinished),
+    ];
+    for (name, number) in ended.into_iter().filter(|(_, number)| *number > 0) {
+        let share = percent(number as f64 / flows.started.max(1) as f64);
+        table.rows.push(vec![name.to_owned(), count(number), share]);
+    }
+    Section { title: "Flows", table, notes: Vec::new() }
 }
 
 fn outcomes(summary: &Summary) -> Section {
