@@ -186,7 +186,7 @@ fn json_time(value: &Value) -> Result<(i64, bool), String> {
 fn epoch(number: f64, has_fraction: bool) -> Option<(i64, bool)> {
     let is_millis = number.abs() >= 1e11;
     let ns = number * if is_millis { 1e6 } else { 1e9 };
-    (ns.abs() < i64::MAX as f64 / 2.0).then_some((ns.round() as i64, !is_millis && !has_fraction))
+    (ns.abs() < i64::MAX as f64).then_some((ns.round() as i64, !is_millis && !has_fraction))
 }
 
 /// A time that a request took: seconds, or a text like `"1.5ms"`.
@@ -296,6 +296,8 @@ mod tests {
                 1_500_000,
                 get("/p"),
             ),
+            // As far as an instant of a log goes.
+            (r#"{"ts":9111211336,"method":"GET","path":"/p"}"#, 8_140_000_000_000_000_000, true, 0, get("/p")),
             (r#"{"time_local":"10/Oct/2000:13:55:36 -0700","method":"GET","url":"/l"}"#, 0, true, 0, get("/l")),
             (r#"{"ts":971211336,"msg":"serving initial configuration"}"#, 0, true, 0, Err(Skip::NoRequest)),
         ] {

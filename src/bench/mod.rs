@@ -15,6 +15,7 @@
 //! | the result | [`Summary`] |
 //! | whether the difference of results is real | [`compare`] |
 //! | the highest rate that holds: where to look, and what a probe showed | [`search`], [`find_max`] |
+//! | what has to hold of any input; for tests and fuzzing only | `invariants` |
 //!
 //! Instants are CLOCK_MONOTONIC in nanoseconds. Per request: `scheduled` (the schedule says), `ready` (due, and a
 //! connection free for it), `started` (just before the action that begins it), `finished` (last byte read). Response
@@ -39,6 +40,8 @@ mod flight;
 mod flows;
 mod guard;
 mod host;
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 mod kind;
 mod laps;
 mod log_line;

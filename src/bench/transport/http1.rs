@@ -221,6 +221,8 @@ impl Decoder {
         let code = response.code.unwrap_or_default();
         match code {
             101 => return Err(Malformed::Switched),
+            // Three digits that are no status (RFC 9110, 15).
+            ..100 => return Err(Malformed::Head(httparse::Error::Status)),
             // Interim: the answer proper follows.
             100..200 => {}
             _ => {
@@ -438,6 +440,7 @@ mod tests {
             ("SSH-2.0-OpenSSH_9.2\r\n", |_| Found::Failed),
             ("HTTP/2.0 200 OK\r\n\r\n", |_| Found::Failed),
             ("HTTP/1.1 101 Switching\r\n\r\n", |_| Found::Failed),
+            ("HTTP/1.1 020 OK\r\nContent-Length: 0\r\n\r\n", |_| Found::Failed),
             ("HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", |_| Found::Failed),
             ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", |_| Found::Failed),
             ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", |_| Found::Failed),

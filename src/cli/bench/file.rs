@@ -44,10 +44,19 @@ impl BenchFile {
     ///
     /// It cannot be read, or is no bench file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// It is no bench file.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
-        let text =
-            fs::read_to_string(path).map_err(|error| Failure::usage(format!("{shown} cannot be read: {error}")))?;
-        let mut file: Self = toml::from_str(&text).map_err(|error| {
+        let mut file: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             Failure::usage(format!("{shown}:{line}: {}", error.message().trim()))
@@ -101,5 +110,28 @@ impl BenchFile {
         config.seed = self.seed.unwrap_or(config.seed);
         config.insecure |= self.insecure;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::invariants::sendable;
+
+    /// What is looked for by fuzzing, of what it begins with.
+    #[test]
+    fn every_request_of_the_seeds_can_be_sent() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+        let seeds: Vec<_> = fs::read_dir(folder.join("seeds/workload")).unwrap().map(|f| f.unwrap().path()).collect();
+        assert!(!seeds.is_empty());
+        for seed in seeds {
+            let files = folder.join("files");
+            let file = BenchFile::parse(&fs::read_to_string(&seed).unwrap(), &files.join("bench.toml"))
+                .unwrap_or_else(|failure| panic!("{}: {failure:?}", seed.display()));
+            let mut config = Config::new(file.target().unwrap_or("http://localhost:1/").parse().unwrap());
+            file.apply(&mut config, None).unwrap();
+            assert!(config.check().is_ok() && config.mix().is_ok(), "{}: {:?}", seed.display(), config.mix().err());
+            sendable(&config, &files);
+        }
     }
 }

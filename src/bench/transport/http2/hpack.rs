@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 
 use httlib_huffman::DecoderSpeed;
+use httlib_huffman::encoder::table::ENCODE_TABLE;
 
 /// The largest table that a peer may use without asking.
 const TABLE: usize = 4096;
@@ -101,9 +102,19 @@ impl<'a> Text<'a> {
             Self::Huffman(bytes) => {
                 room.clear();
                 httlib_huffman::decode(bytes, room, DecoderSpeed::FiveBits).map_err(|_| Malformed)?;
-                Ok(room)
+                if is_padded(bytes, room) { Ok(room) } else { Err(Malformed) }
             }
         }
+    }
+}
+
+/// Whether only ones stand behind the code of a text, and fewer than a byte of them (RFC 7541, 5.2).
+fn is_padded(bytes: &[u8], text: &[u8]) -> bool {
+    let bits: usize = text.iter().map(|byte| usize::from(ENCODE_TABLE[usize::from(*byte)].0)).sum();
+    match (bytes.last(), (8 * bytes.len()).checked_sub(bits)) {
+        (None, _) => true,
+        (Some(last), Some(padding @ 0..8)) => last.trailing_ones() as usize >= padding,
+        _ => false,
     }
 }
 
@@ -136,7 +147,14 @@ impl Table {
         mut take: impl FnMut(Text<'_>, Text<'_>) -> Result<(), Malformed>,
     ) -> Result<(), Malformed> {
         let mut rest = head;
+        let mut may_resize = true;
         while let Some(first) = rest.first().copied() {
+            // Only at the beginning (RFC 7541, 4.2).
+            let resizes = (0x20..0x40).contains(&first);
+            if resizes && !may_resize {
+                return Err(Malformed);
+            }
+            may_resize = resizes;
             match first {
                 0x80.. => {
                     let index = integer(&mut rest, 7)?;
@@ -207,7 +225,7 @@ fn integer(rest: &mut &[u8], bits: u32) -> Result<usize, Malformed> {
     let mut value = usize::from(*first) & most;
     if value == most {
         // More than four further bytes are beyond any length that makes sense.
-        for shift in [0, 7, 14, 21, 28] {
+        for shift in [0, 7, 14, 21] {
             let (byte, next) = behind.split_first().ok_or(Malformed)?;
             behind = next;
             value += usize::from(byte & 0x7f) << shift;
@@ -336,10 +354,17 @@ mod tests {
 
     #[test]
     fn what_is_no_head_is_refused() {
-        for bad in ["80", "be", "ff", "ffffffffffffff", "00", "0005 61", "4003 6162", "3fe2 1f"] {
+        for bad in ["80", "be", "ff", "ffffffffffffff", "00", "0005 61", "4003 6162", "3fe2 1f", "88 20"] {
             let error = read(&mut Table::default(), &hex(bad));
             assert!(error.is_err(), "{bad}: {error:?}");
         }
+        // "a" is 00011: behind it three ones, not zeros, not a byte more.
+        assert_eq!(read(&mut Table::default(), &hex("0081 1f 81 1f")).unwrap()[0].1, "a");
+        for bad in ["0081 1f 81 18", "0081 1f 82 1fff", "0081 1f 81 ff", "0081 1f 84 ffff ffff"] {
+            assert_eq!(read(&mut Table::default(), &hex(bad)), Err(Malformed), "{bad}");
+        }
+        let padded = [&hex("0001 61 7f 8080 8080 00")[..], &[b'x'; 127]].concat();
+        assert_eq!(read(&mut Table::default(), &padded), Err(Malformed));
         // The peer may make its table smaller, and as large as it was.
         assert_eq!(read(&mut Table::default(), &hex("20 3fe1 1f 88")).unwrap().len(), 1);
     }

@@ -4,9 +4,9 @@
 //! what they mean, `hpack` how heads are packed (RFC 7541), `request` makes blocks of heads and keeps the last ones.
 
 mod driver;
-mod frame;
-mod hpack;
-mod request;
-mod session;
+pub(in crate::bench) mod frame;
+pub(in crate::bench) mod hpack;
+pub(in crate::bench) mod request;
+pub(in crate::bench) mod session;
 
 pub use driver::{Driver, Usage};

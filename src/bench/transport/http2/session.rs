@@ -604,6 +604,8 @@ impl Session {
     /// Takes back what of a stream is not being written yet, and tells the peer of its end if it has heard of it.
     fn cancel(&mut self, place: usize, code: u32) {
         let id = self.streams[place].id;
+        // What it gives back of the window is not for the rest of its own body.
+        self.stalled.retain(|(_, waiting)| *waiting != id);
         let mut removed = 0;
         let mut is_unheard = false;
         let outgoing = &mut self.outgoing;
@@ -762,4 +764,36 @@ fn unpadded(head: Head, payload: &[u8]) -> Result<&[u8], Fault> {
 
 fn malformed(why: impl Into<String>) -> Fault {
     Fault::new(Phase::Protocol, Cause::Malformed, Side::Server, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type and stream of each frame that is to be written.
+    fn queued(session: &Session) -> Vec<(u8, u32)> {
+        let mut rest = session.outgoing();
+        let mut frames = Vec::new();
+        while let Some(head) = Head::read(rest) {
+            frames.push((head.kind, head.stream));
+            rest = &rest[frame::HEAD + head.length..];
+        }
+        frames
+    }
+
+    #[test]
+    fn nothing_is_sent_of_a_request_that_was_taken_back() {
+        let mut session = Session::default();
+        session.wrote(session.outgoing().len());
+        // Both bodies are longer than the window.
+        let bytes = vec![b'x'; 100_000];
+        let request = Request { bytes: &bytes, head: 0, is_head: false, closes: false, keeps_answer: false };
+        let (place, stream) = session.send(0, &request, &[0x83]);
+        session.send(1, &request, &[0x83]);
+        session.abort(place, stream);
+        let frames = queued(&session);
+        assert_eq!(frames[0], (frame::HEADERS, 3));
+        assert!(frames[1..].iter().all(|frame| *frame == (frame::DATA, 3)) && frames.len() > 1, "{frames:?}");
+        assert_eq!(session.active(), 1);
+    }
 }
