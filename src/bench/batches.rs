@@ -13,6 +13,18 @@ pub struct Batch {
     pub scheduled: u64,
     /// Response times of those that ended well.
     pub response: Sparse,
+    /// Service times of those that ended well; empty in results of versions that did not keep them.
+    #[serde(default)]
+    pub service: Sparse,
+}
+
+/// Which time of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// finished − scheduled.
+    Response,
+    /// finished − started.
+    Service,
 }
 
 impl Batch {
@@ -20,6 +32,15 @@ impl Batch {
     pub fn merge(&mut self, other: &Self) {
         self.scheduled += other.scheduled;
         self.response.merge(&other.response);
+        self.service.merge(&other.service);
+    }
+
+    /// Response or service times of those that ended well.
+    pub fn times(&self, span: Span) -> &Sparse {
+        match span {
+            Span::Response => &self.response,
+            Span::Service => &self.service,
+        }
     }
 }
 
@@ -94,6 +115,7 @@ impl Batches {
         batch.scheduled += 1;
         if sample.outcome == Outcome::Ok {
             batch.response.record(sample.response_time());
+            batch.service.record(sample.service_time());
         }
     }
 

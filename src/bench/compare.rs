@@ -14,7 +14,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::batches::Batch;
+use super::batches::{Batch, Span};
 use super::distribution::{Distribution, LOWEST_NS, Percentile};
 use super::schedule::SECOND_NS;
 use super::statistics::{self, BEYOND, Refusal, measured};
@@ -100,7 +100,7 @@ impl Side {
         let level = Figure::level();
         match figure {
             Figure::Mean => {
-                let found = statistics::mean(&self.batches, &self.response)?;
+                let found = statistics::mean(&self.batches, Span::Response, &self.response)?;
                 Ok(Between::around(found.value, found.half_width(level)))
             }
             Figure::P50 => self.quantile(Percentile::P50, level),
@@ -118,7 +118,7 @@ impl Side {
     fn quantile(&self, percentile: Percentile, level: f64) -> Result<Between, Refusal> {
         let (whole, n) = (&self.response, self.scheduled);
         let value = whole.percentile(percentile, n).value().ok_or(Refusal::NoValue)?;
-        let beyond = statistics::share_beyond(&self.batches, value)?;
+        let beyond = statistics::share_beyond(&self.batches, Span::Response, value)?;
         let p = percentile.fraction();
         let variance = beyond.error * beyond.error;
         let independent = if variance > 0.0 { beyond.value * (1.0 - beyond.value) / variance } else { 0.0 };

@@ -24,7 +24,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
-use super::batches::{Batch, Batches};
+use super::batches::{Batch, Batches, Span};
 use super::distribution::{Distribution, Percentile};
 
 /// The share of runs whose interval holds the truth.
@@ -157,13 +157,14 @@ pub fn measured(batches: &Batches) -> &[Batch] {
     &all[first..last]
 }
 
-/// The mean response time in nanoseconds, over what ended well.
+/// The mean time in nanoseconds, over what ended well; `whole` has all of the times.
 ///
 /// # Errors
 ///
 /// See [`ratio`].
-pub fn mean(batches: &[Batch], whole: &Distribution) -> Result<Estimate, Refusal> {
-    let slices: Vec<_> = batches.iter().map(|b| (b.response.total(), b.response.count() as f64)).collect();
+pub fn mean(batches: &[Batch], span: Span, whole: &Distribution) -> Result<Estimate, Refusal> {
+    let slice = |b: &Batch| (b.times(span).total(), b.times(span).count() as f64);
+    let slices: Vec<_> = batches.iter().map(slice).collect();
     let mut estimate = ratio(&slices)?;
     // Never surer than independent requests would be, even where the batches happen to be much alike.
     estimate.error = estimate.error.max(whole.deviation() / (whole.count() as f64).sqrt());
@@ -175,8 +176,8 @@ pub fn mean(batches: &[Batch], whole: &Distribution) -> Result<Estimate, Refusal
 /// # Errors
 ///
 /// See [`ratio`].
-pub fn share_beyond(batches: &[Batch], limit_ns: u64) -> Result<Estimate, Refusal> {
-    let beyond = |b: &Batch| (b.scheduled - b.response.count_to(limit_ns).min(b.scheduled)) as f64;
+pub fn share_beyond(batches: &[Batch], span: Span, limit_ns: u64) -> Result<Estimate, Refusal> {
+    let beyond = |b: &Batch| (b.scheduled - b.times(span).count_to(limit_ns).min(b.scheduled)) as f64;
     let slices: Vec<_> = batches.iter().map(|b| (beyond(b), b.scheduled as f64)).collect();
     let mut estimate = ratio(&slices)?;
     let n: f64 = slices.iter().map(|slice| slice.1).sum();
@@ -198,8 +199,8 @@ pub struct Interval {
 /// # Errors
 ///
 /// It is refused: see [`Refusal`].
-pub fn mean_interval(batches: &[Batch], whole: &Distribution) -> Result<Interval, Refusal> {
-    let estimate = mean(batches, whole)?;
+pub fn mean_interval(batches: &[Batch], span: Span, whole: &Distribution) -> Result<Interval, Refusal> {
+    let estimate = mean(batches, span, whole)?;
     let half = estimate.half_width(LEVEL);
     Ok(Interval { low: (estimate.value - half).max(0.0) as u64, high: (estimate.value + half).ceil() as u64 })
 }
@@ -211,12 +212,13 @@ pub fn mean_interval(batches: &[Batch], whole: &Distribution) -> Result<Interval
 /// It is refused: see [`Refusal`].
 pub fn quantile_interval(
     batches: &[Batch],
+    span: Span,
     whole: &Distribution,
     scheduled: u64,
     percentile: Percentile,
 ) -> Result<Interval, Refusal> {
     let value = whole.percentile(percentile, scheduled).value().ok_or(Refusal::NoValue)?;
-    let beyond = share_beyond(batches, value)?;
+    let beyond = share_beyond(batches, span, value)?;
     let variance = beyond.error * beyond.error;
     let p = percentile.fraction();
     // All that lie at the value itself: it is the largest, and nothing is known of what is beyond.
@@ -231,7 +233,7 @@ pub fn quantile_interval(
     Ok(Interval { low, high })
 }
 
-/// The intervals of the figures of the response time; `None` where one is refused.
+/// The intervals of the figures of a time; `None` where one is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct LatencyIntervals {
     /// Mean.
@@ -261,15 +263,39 @@ pub struct Intervals {
     pub level: f64,
     /// Of the response time.
     pub response_time_ns: LatencyIntervals,
-    /// Why there is none, by figure.
+    /// Of the service time.
+    #[serde(default)]
+    pub service_time_ns: LatencyIntervals,
+    /// Why the response time has none, by figure.
     pub refused: BTreeMap<String, String>,
+    /// Why the service time has none, by figure.
+    #[serde(default)]
+    pub refused_of_service: BTreeMap<String, String>,
 }
 
-impl Intervals {
-    /// The intervals of `response`, which ranks among `scheduled` requests, from its batches.
-    pub fn of(batches: &Batches, response: &Distribution, scheduled: u64) -> Self {
-        let slices = measured(batches);
-        let mut refused = BTreeMap::new();
+impl LatencyIntervals {
+    /// The interval of one of the percentiles that every result prints.
+    pub fn percentile(&self, percentile: Percentile) -> Option<Interval> {
+        match percentile {
+            Percentile::P50 => self.p50,
+            Percentile::P75 => self.p75,
+            Percentile::P90 => self.p90,
+            Percentile::P95 => self.p95,
+            Percentile::P99 => self.p99,
+            Percentile::P999 => self.p999,
+            Percentile::P9999 => self.p9999,
+            _ => None,
+        }
+    }
+
+    /// Those that are not refused, and by figure why the others are.
+    fn of(
+        slices: &[Batch],
+        span: Span,
+        whole: &Distribution,
+        scheduled: u64,
+        refused: &mut BTreeMap<String, String>,
+    ) -> Self {
         let mut keep = |name: String, found: Result<Interval, Refusal>| match found {
             Ok(interval) => Some(interval),
             Err(why) => {
@@ -277,9 +303,9 @@ impl Intervals {
                 None
             }
         };
-        let mean = keep("mean".to_owned(), mean_interval(slices, response));
-        let mut at = |p: Percentile| keep(p.to_string(), quantile_interval(slices, response, scheduled, p));
-        let response_time_ns = LatencyIntervals {
+        let mean = keep("mean".to_owned(), mean_interval(slices, span, whole));
+        let mut at = |p: Percentile| keep(p.to_string(), quantile_interval(slices, span, whole, scheduled, p));
+        Self {
             mean,
             p50: at(Percentile::P50),
             p75: at(Percentile::P75),
@@ -288,28 +314,24 @@ impl Intervals {
             p99: at(Percentile::P99),
             p999: at(Percentile::P999),
             p9999: at(Percentile::P9999),
-        };
-        Self { level: LEVEL, response_time_ns, refused }
-    }
-
-    /// The interval of one of the percentiles that every result prints.
-    pub fn percentile(&self, percentile: Percentile) -> Option<Interval> {
-        let found = &self.response_time_ns;
-        match percentile {
-            Percentile::P50 => found.p50,
-            Percentile::P75 => found.p75,
-            Percentile::P90 => found.p90,
-            Percentile::P95 => found.p95,
-            Percentile::P99 => found.p99,
-            Percentile::P999 => found.p999,
-            Percentile::P9999 => found.p9999,
-            _ => None,
         }
+    }
+}
+
+impl Intervals {
+    /// The intervals of `response` and `service`, which rank among `scheduled` requests, from their batches.
+    pub fn of(batches: &Batches, response: &Distribution, service: &Distribution, scheduled: u64) -> Self {
+        let slices = measured(batches);
+        let (mut refused, mut refused_of_service) = Default::default();
+        let response_time_ns = LatencyIntervals::of(slices, Span::Response, response, scheduled, &mut refused);
+        let service_time_ns = LatencyIntervals::of(slices, Span::Service, service, scheduled, &mut refused_of_service);
+        Self { level: LEVEL, response_time_ns, service_time_ns, refused, refused_of_service }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::sample::{Outcome, Sample};
     use super::*;
 
     const MS: u64 = 1_000_000;
@@ -366,10 +388,10 @@ mod tests {
         let mut lengths = Vec::new();
         for spread in [1, 4] {
             let (batches, whole) = batches(|b| scattered(b) * spread, 0);
-            let p50 = quantile_interval(&batches, &whole, 6400, Percentile::P50).unwrap();
+            let p50 = quantile_interval(&batches, Span::Response, &whole, 6400, Percentile::P50).unwrap();
             let value = whole.ranked(Percentile::P50, 6400).unwrap();
             assert!(p50.low <= value && value <= p50.high, "{value} in {p50:?}");
-            let mean = mean_interval(&batches, &whole).unwrap();
+            let mean = mean_interval(&batches, Span::Response, &whole).unwrap();
             assert!(mean.low <= whole.mean().unwrap() && whole.mean().unwrap() <= mean.high);
             lengths.push((length(p50), length(mean)));
         }
@@ -377,10 +399,42 @@ mod tests {
     }
 
     #[test]
+    fn the_service_time_has_intervals_of_its_own() {
+        let mut batches = Batches::default();
+        let (mut response, mut service) = (Distribution::default(), Distribution::default());
+        for n in 0..6400_u64 {
+            let scheduled = n * 10 * MS;
+            let (waited, took) = (n % 100 * MS, (10 + scattered(n)) * MS);
+            batches.record(&Sample {
+                n,
+                kind: 0,
+                scheduled,
+                ready: scheduled + waited,
+                started: scheduled + waited,
+                first_byte: scheduled + waited + took,
+                finished: scheduled + waited + took,
+                outcome: Outcome::Ok,
+                status: Some(200),
+                retries: 0,
+                wire: (1, 1),
+                bytes: (1, 1),
+            });
+            response.record(waited + took);
+            service.record(took);
+        }
+        let found = Intervals::of(&batches, &response, &service, 6400);
+        for (of, whole) in [(&found.response_time_ns, &response), (&found.service_time_ns, &service)] {
+            let (p90, value) = (of.p90.unwrap(), whole.ranked(Percentile::P90, 6400).unwrap());
+            assert!(p90.low <= value && value <= p90.high, "{value} in {p90:?}");
+        }
+        assert!(found.service_time_ns.p90.unwrap().high < found.response_time_ns.p90.unwrap().low);
+    }
+
+    #[test]
     fn what_cannot_be_known_is_refused_with_its_reason() {
         let at = |extra: fn(u64) -> u64, failed: u64, p| {
             let (batches, whole) = batches(extra, failed);
-            quantile_interval(&batches, &whole, 6400, p)
+            quantile_interval(&batches, Span::Response, &whole, 6400, p)
         };
         // 6.4 of 6400 lie beyond the 99.9th percentile, and the 99.99th is the maximum under another name.
         assert!(matches!(at(scattered, 0, Percentile::P999), Err(Refusal::TooFew { beyond }) if beyond <= 6.5));
@@ -392,8 +446,8 @@ mod tests {
         assert!(at(scattered, 10, Percentile::P75).is_ok());
 
         let (batches, whole) = batches(scattered, 0);
-        assert_eq!(mean_interval(&batches[..7], &whole), Err(Refusal::TooFewBatches));
-        let none = Intervals::of(&Batches::default(), &Distribution::default(), 0);
+        assert_eq!(mean_interval(&batches[..7], Span::Response, &whole), Err(Refusal::TooFewBatches));
+        let none = Intervals::of(&Batches::default(), &Distribution::default(), &Distribution::default(), 0);
         assert_eq!((none.response_time_ns, none.refused.len()), (LatencyIntervals::default(), 8));
     }
 }

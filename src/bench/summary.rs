@@ -339,7 +339,7 @@ impl Summary {
             batches,
             flows,
         } = tally;
-        let intervals = Intervals::of(&batches, &distributions.response, counts.scheduled);
+        let intervals = Intervals::of(&batches, &distributions.response, &distributions.service, counts.scheduled);
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
         let failed = distributions.failed.count();
         let is_closed_loop = setup.rate.is_none();

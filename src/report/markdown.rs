@@ -22,18 +22,23 @@ pub fn markdown(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     let cells = [count(counts.scheduled), count(counts.ok), count(failed), count(counts.unsent)].join(" | ");
     writeln!(out, "| {cells} | {offered} | {} | {verdict} |\n", rate(summary.achieved_rate))?;
 
-    writeln!(out, "| latency | response | {}% interval | service |\n| --- | ---: | ---: | ---: |", LEVEL * 100.0)?;
-    let shown = |d: &Distribution, p| quantile(d.percentile(p, counts.scheduled));
-    let (response, service) = (&summary.histograms.response, &summary.histograms.service);
-    for p in Percentile::PRINTED {
-        let interval = interval_or(summary.intervals.percentile(p), "-");
-        writeln!(out, "| {p} | {} | {interval} | {} |", shown(response, p), shown(service, p))?;
-    }
-    writeln!(out, "| max | {} | | {} |", duration_or(response.max(), "-"), duration_or(service.max(), "-"))?;
-    let interval = interval_or(summary.intervals.response_time_ns.mean, "-");
+    let level = LEVEL * 100.0;
     writeln!(
         out,
-        "| mean | {} | {interval} | {} |",
+        "| latency | response | {level}% interval | service | {level}% interval |\n| --- | ---: | ---: | ---: | ---: |"
+    )?;
+    let shown = |d: &Distribution, p| quantile(d.percentile(p, counts.scheduled));
+    let (response, service) = (&summary.histograms.response, &summary.histograms.service);
+    let intervals = [&summary.intervals.response_time_ns, &summary.intervals.service_time_ns];
+    for p in Percentile::PRINTED {
+        let [first, second] = intervals.map(|of| interval_or(of.percentile(p), "-"));
+        writeln!(out, "| {p} | {} | {first} | {} | {second} |", shown(response, p), shown(service, p))?;
+    }
+    writeln!(out, "| max | {} | | {} | |", duration_or(response.max(), "-"), duration_or(service.max(), "-"))?;
+    let [first, second] = intervals.map(|of| interval_or(of.mean, "-"));
+    writeln!(
+        out,
+        "| mean | {} | {first} | {} | {second} |",
         duration_or(response.mean(), "-"),
         duration_or(service.mean(), "-")
     )?;

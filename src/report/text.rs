@@ -186,18 +186,17 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
     // In a closed loop nothing waits, so that the first says it all.
     let shown = if summary.setup.rate.is_some() { &all[..] } else { &all[..1] };
     let columns: Vec<_> = shown.iter().map(|(_, distribution)| *distribution).collect();
-    let intervals = &summary.intervals;
-    // Wide enough for 999 µs–1.00 ms; where there is no room, JSON has them.
-    let has_room = 11 + 12 * shown.len() + 16 <= width;
-    let interval = |out: &mut dyn Write, found: Option<Interval>| match has_room {
-        true => write!(out, " {FAINT}{:>15}{FAINT:#}", interval_or(found, "-")),
-        false => Ok(()),
-    };
+    let intervals = [&summary.intervals.response_time_ns, &summary.intervals.service_time_ns];
+    // An interval needs 16 columns, as 999 µs–1.00 ms; where there is no room, JSON has them.
+    let room = width.saturating_sub(11 + 12 * shown.len()) / 16;
+    let with_interval = |column: usize| column < room.min(intervals.len());
+    let interval =
+        |out: &mut dyn Write, found: Option<Interval>| write!(out, " {FAINT}{:>15}{FAINT:#}", interval_or(found, "-"));
     writeln!(out)?;
     write!(out, "{TITLE}{:<11}", "Latency")?;
     for (column, (name, _)) in shown.iter().enumerate() {
         write!(out, " {name:>11}")?;
-        if column == 0 && has_room {
+        if with_interval(column) {
             write!(out, " {:>15}", format!("{}% interval", LEVEL * 100.0))?;
         }
     }
@@ -212,16 +211,13 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
             } else {
                 write!(out, " {FAINT}{cell:>11}{FAINT:#}")?
             }
-            if column == 0 {
-                interval(out, intervals.percentile(p))?;
+            if with_interval(column) {
+                interval(out, intervals[column].percentile(p))?;
             }
         }
         writeln!(out)?;
     }
-    for (name, of, found) in [
-        ("max", Distribution::max as fn(&Distribution) -> Option<u64>, None),
-        ("mean", Distribution::mean, intervals.response_time_ns.mean),
-    ] {
+    for (name, of) in [("max", Distribution::max as fn(&Distribution) -> Option<u64>), ("mean", Distribution::mean)] {
         write!(out, "{name:>11}")?;
         for (column, distribution) in columns.iter().enumerate() {
             let cell = duration_or(of(distribution), "-");
@@ -230,10 +226,10 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
             } else {
                 write!(out, " {FAINT}{cell:>11}{FAINT:#}")?
             }
-            match (column, name) {
-                (0, "max") if has_room => write!(out, " {:>15}", "")?,
-                (0, _) => interval(out, found)?,
-                _ => {}
+            match (with_interval(column), name) {
+                (true, "max") => write!(out, " {:>15}", "")?,
+                (true, _) => interval(out, intervals[column].mean)?,
+                (false, _) => {}
             }
         }
         writeln!(out)?;

@@ -130,7 +130,7 @@ fn tiles(summary: &Summary) -> Vec<Tile> {
     let of = |name: &str, p| Tile {
         name: format!("{name} response time"),
         value: quantile(response.percentile(p, counts.scheduled)),
-        beside: summary.intervals.percentile(p).map(within).unwrap_or_default(),
+        beside: summary.intervals.response_time_ns.percentile(p).map(within).unwrap_or_default(),
     };
     let offered = summary.offered_rate.map_or_else(|| "as fast as it goes".to_owned(), |r| format!("of {}", rate(r)));
     let lost = counts.scheduled - counts.ok.min(counts.scheduled);
@@ -163,23 +163,35 @@ fn latencies(summary: &Summary) -> Section {
     ];
     // In a closed loop nothing waits, and service is response.
     let others = if summary.setup.rate.is_some() { &all[..] } else { &[] };
+    let with_interval = &summary.intervals;
+    let interval = format!("{}% interval", LEVEL * 100.0);
     let mut table = Table::new(["", "response"]);
-    table.head.push(format!("{}% interval", LEVEL * 100.0));
-    table.head.extend(others.iter().map(|(name, ..)| (*name).to_owned()));
+    table.head.push(interval.clone());
+    for (column, (name, ..)) in others.iter().enumerate() {
+        table.head.push((*name).to_owned());
+        table.head.extend((column == 0).then(|| interval.clone()));
+    }
     for p in Percentile::PRINTED {
         let mut row = vec![p.to_string(), quantile(histograms.response.percentile(p, scheduled))];
-        row.push(interval_or(summary.intervals.percentile(p), "–"));
-        row.extend(others.iter().map(|(_, d, population)| quantile(d.percentile(p, *population))));
+        row.push(interval_or(with_interval.response_time_ns.percentile(p), "–"));
+        for (column, (_, distribution, population)) in others.iter().enumerate() {
+            row.push(quantile(distribution.percentile(p, *population)));
+            row.extend((column == 0).then(|| interval_or(with_interval.service_time_ns.percentile(p), "–")));
+        }
         table.rows.push(row);
     }
+    let means = (with_interval.response_time_ns.mean, with_interval.service_time_ns.mean);
     let figures = [
-        ("max", Distribution::max as Of, None),
-        ("mean", Distribution::mean, summary.intervals.response_time_ns.mean),
-        ("min", Distribution::min, None),
+        ("max", Distribution::max as Of, (None, None)),
+        ("mean", Distribution::mean, means),
+        ("min", Distribution::min, (None, None)),
     ];
-    for (name, of, interval) in figures {
-        let mut row = vec![name.to_owned(), duration_or(of(&histograms.response), "–"), interval_or(interval, "–")];
-        row.extend(others.iter().map(|(_, distribution, _)| duration_or(of(distribution), "–")));
+    for (name, of, (first, second)) in figures {
+        let mut row = vec![name.to_owned(), duration_or(of(&histograms.response), "–"), interval_or(first, "–")];
+        for (column, (_, distribution, _)) in others.iter().enumerate() {
+            row.push(duration_or(of(distribution), "–"));
+            row.extend((column == 0).then(|| interval_or(second, "–")));
+        }
         table.rows.push(row);
     }
     let mut notes = Vec::new();
