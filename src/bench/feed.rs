@@ -78,6 +78,12 @@ impl Feeds {
         self.feeds.iter().flat_map(|feed| feed.columns.iter().map(move |column| format!("{}.{column}", feed.name)))
     }
 
+    /// All values of a column.
+    pub(super) fn column(&self, feed: usize, column: usize) -> impl Iterator<Item = &str> {
+        let Feed { columns, cells, .. } = &self.feeds[feed];
+        cells.chunks(columns.len()).filter_map(move |row| row.get(column)).map(|cell| &**cell)
+    }
+
     /// The value that request `n` has.
     pub(super) fn cell(&self, feed: usize, column: usize, n: u64) -> &str {
         let feed = &self.feeds[feed];

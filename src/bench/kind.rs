@@ -73,6 +73,9 @@ impl Kind {
         // A fragment is not sent.
         let path = spec.path.split_once('#').map_or(spec.path.as_str(), |(path, _)| path);
         let uri = Template::compile(path, names, Escape::Target)?;
+        if let Some(value) = uri.begins_without('/', names.feeds) {
+            return Err(wrong(format!("its path \"{value}\" does not begin with \"/\"")));
+        }
         let cookies = Template::compile(&content::cookies(spec), names, Escape::Header)?;
         let has = |wanted: HeaderName| headers.iter().find(|(name, _)| *name == wanted);
         let closes = has(CONNECTION).and_then(|(_, t)| t.constant()).is_some_and(|value| asks_to_close(&value));
@@ -119,7 +122,11 @@ impl Kind {
         bytes.clear();
         bytes.extend_from_slice(self.method.as_str().as_bytes());
         bytes.push(b' ');
+        let path = bytes.len();
         self.uri.render(scope, bytes);
+        if bytes.get(path) != Some(&b'/') {
+            make_path(bytes, path);
+        }
         bytes.extend_from_slice(b" HTTP/1.1\r\n");
         for (name, template) in &self.headers {
             bytes.extend_from_slice(name.as_str().as_bytes());
@@ -226,8 +233,44 @@ fn asks_to_close(connection: &[u8]) -> bool {
     connection.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
+/// Makes a path of what was captured to be one, and begins at `start`: a whole URL loses its beginning, as a run has one
+/// target.
+fn make_path(bytes: &mut Vec<u8>, start: usize) {
+    let url = &bytes[start..];
+    let is_url = [&b"http://"[..], b"https://"].into_iter().find(|scheme| url.starts_with(scheme));
+    if let Some(scheme) = is_url {
+        let authority = &url[scheme.len()..];
+        let end = authority.iter().position(|byte| matches!(byte, b'/' | b'?')).unwrap_or(authority.len());
+        let end = start + scheme.len() + end;
+        bytes.drain(start..end);
+    }
+    if bytes.get(start) != Some(&b'/') {
+        bytes.insert(start, b'/');
+    }
+}
+
 fn push_length(bytes: &mut Vec<u8>, length: usize) {
     use std::io::Write as _;
     // Writing to a Vec does not fail.
     let _ = write!(bytes, "content-length: {length}\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_captured_is_sent_as_a_path() {
+        for (captured, path) in [
+            ("https://shop.test:8080/a?b", "/a?b"),
+            ("http://shop.test", "/"),
+            ("http://shop.test?b", "/?b"),
+            ("a/b", "/a/b"),
+            ("", "/"),
+        ] {
+            let mut bytes = format!("GET {captured}").into_bytes();
+            make_path(&mut bytes, 4);
+            assert_eq!(String::from_utf8(bytes).unwrap(), format!("GET {path}"), "{captured}");
+        }
+    }
 }

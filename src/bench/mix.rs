@@ -542,6 +542,8 @@ mod tests {
     fn what_cannot_be_sent_is_refused_before_the_run() {
         for (json, said) in [
             (serde_json::json!({"path": "users"}), "does not begin with"),
+            (serde_json::json!({"path": "{{ choice(/a, b) }}"}), "its path \"b\" does not begin with"),
+            (serde_json::json!({"path": "{{ choice(a, /b) }}"}), "its path \"a\" does not begin with"),
             (serde_json::json!({"path": "/a b"}), "is not a path"),
             (serde_json::json!({"path": "/", "method": "G T"}), "not an HTTP method"),
             (serde_json::json!({"path": "/", "headers": {"a b": "c"}}), "name of a header"),

@@ -376,6 +376,18 @@ impl Template {
         self.segments.iter().map(literal).collect::<Option<Vec<_>>>().map(|parts| parts.concat())
     }
 
+    /// A value that the text begins with in some request, and that does not begin with `start`. What is captured is not
+    /// known, and other generators give numbers.
+    pub fn begins_without(&self, start: char, feeds: &Feeds) -> Option<String> {
+        let is_wrong = |text: &&str| !text.starts_with(start);
+        match self.segments.first()? {
+            Segment::Generator(Generator::Choice(texts)) => texts.iter().map(String::as_str).find(is_wrong),
+            Segment::Cell { feed, column } => feeds.column(*feed, *column).find(is_wrong),
+            Segment::Literal(_) | Segment::Generator(_) | Segment::Captured(_) => None,
+        }
+        .map(str::to_owned)
+    }
+
     /// Whether nothing is ever rendered.
     pub fn is_empty(&self) -> bool {
         self.segments.is_empty()

@@ -12,11 +12,11 @@ use crate::bench::visit::Visit;
 use crate::bench::workload::RequestSpec;
 
 /// The numbers of the requests that are looked at.
-const SOME: [u64; 5] = [0, 1, 2, 1000, u64::MAX - 1];
+const SOME: [u64; 6] = [0, 1, 2, 3, 1000, u64::MAX - 1];
 /// The most arrivals that are looked at.
 const ARRIVALS: usize = 200;
-/// What every captured value is: all that has a meaning somewhere.
-const CAPTURED: &str = "/ü \"\\\r\nx: y#?%&={{";
+/// What captured values are: all that has a meaning somewhere, nothing, a URL, no path.
+const CAPTURED: [&str; 4] = ["/ü \"\\\r\nx: y#?%&={{", "", "https://other/é?x", "a b"];
 
 /// Checks and compiles a run, and looks at some of its requests and arrivals. No file outside of `folder` is read.
 ///
@@ -83,7 +83,8 @@ fn requests(config: &Config, mix: &Mix) {
             continue;
         };
         loop {
-            visit.captured.iter_mut().for_each(|value| CAPTURED.clone_into(value));
+            let captured = CAPTURED[(n % CAPTURED.len() as u64) as usize];
+            visit.captured.iter_mut().for_each(|value| captured.clone_into(value));
             let (kind, request) = mix.wire(n, Some(&visit), &mut room);
             assert_eq!(kind, mix.kind_of_step(&visit));
             Sent::of(&request, specs.get(kind).copied());
