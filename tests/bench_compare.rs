@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_distr::{Distribution as _, Exp1};
 use scalectl::bench::compare::{Change, Figure, Finding, Side, changes};
-use scalectl::bench::{Batches, Outcome, Sample};
+use scalectl::bench::{Batches, Distribution, Outcome, Sample};
 use serde_json::Value;
 use support::{Fate, Server};
 
@@ -69,7 +69,7 @@ fn queue(seed: u64, requests: u64, rho: f64, factor: f64) -> Side {
     seconds.truncate((at / SECOND as f64) as usize);
     let mut side = Side { scheduled: requests, seconds, ..Side::default() };
     side.batches = batches.as_slice().iter().filter(|batch| batch.scheduled > 0).cloned().collect();
-    side.batches.iter().for_each(|batch| side.response.merge(&batch.response));
+    side.batches.iter().for_each(|batch| side.response.merge(&Distribution::from(&batch.response)));
     side
 }
 

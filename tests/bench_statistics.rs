@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand_distr::{Distribution as _, Exp1};
 use scalectl::bench::statistics::{Interval, Refusal, mean_interval, measured, quantile_interval};
-use scalectl::bench::{Batches, Distribution, Outcome, Percentile, Sample};
+use scalectl::bench::{Batches, Distribution, Outcome, Percentile, Sample, Span};
 
 /// Service time and distance of arrivals: ρ = 0.8. The response time of an M/M/1 queue is exponential with the mean
 /// s/(1 − ρ).
@@ -56,16 +56,16 @@ impl Run {
             });
         }
         let mut whole = Distribution::default();
-        batches.as_slice().iter().for_each(|batch| whole.merge(&batch.response));
+        batches.as_slice().iter().for_each(|batch| whole.merge(&Distribution::from(&batch.response)));
         Self { batches, whole, requests }
     }
 
     fn quantile(&self, p: Percentile) -> Result<Interval, Refusal> {
-        quantile_interval(measured(&self.batches), &self.whole, self.requests, p)
+        quantile_interval(measured(&self.batches), Span::Response, &self.whole, self.requests, p)
     }
 
     fn mean(&self) -> Result<Interval, Refusal> {
-        mean_interval(measured(&self.batches), &self.whole)
+        mean_interval(measured(&self.batches), Span::Response, &self.whole)
     }
 
     /// The interval that takes requests for independent.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::sample::{Outcome, Sample};
 use super::schedule::SECOND_NS;
-use super::sparse::Sparse;
+use super::sparse::{Sparse, packed};
 
 /// The requests that were scheduled in one slice of time.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
@@ -12,9 +12,10 @@ pub struct Batch {
     /// How many were scheduled in it. Those that did not end well rank above all of [`Self::response`].
     pub scheduled: u64,
     /// Response times of those that ended well.
+    #[serde(with = "packed")]
     pub response: Sparse,
     /// Service times of those that ended well; empty in results of versions that did not keep them.
-    #[serde(default)]
+    #[serde(default, with = "packed")]
     pub service: Sparse,
 }
 
@@ -28,6 +29,15 @@ pub enum Span {
 }
 
 impl Batch {
+    /// Counts a request that was sent, after its end.
+    pub fn record(&mut self, sample: &Sample) {
+        self.scheduled += 1;
+        if sample.outcome == Outcome::Ok {
+            self.response.record(sample.response_time());
+            self.service.record(sample.service_time());
+        }
+    }
+
     /// Adds what another batch counted.
     pub fn merge(&mut self, other: &Self) {
         self.scheduled += other.scheduled;
@@ -111,12 +121,7 @@ impl Batches {
 
     /// Counts a request that was sent, after its end.
     pub fn record(&mut self, sample: &Sample) {
-        let batch = self.at(sample.scheduled);
-        batch.scheduled += 1;
-        if sample.outcome == Outcome::Ok {
-            batch.response.record(sample.response_time());
-            batch.service.record(sample.service_time());
-        }
+        self.at(sample.scheduled).record(sample);
     }
 
     /// Counts a request that was scheduled for `scheduled` nanoseconds after the start and never sent.
@@ -126,16 +131,22 @@ impl Batches {
 
     /// Adds batches of the same time: of another thread, or of another result.
     pub fn merge(&mut self, other: &Self) {
-        while self.width_ns < other.width_ns {
-            self.coarsen();
+        self.widen(other.width_ns);
+        for (index, batch) in (0..).zip(&other.batches) {
+            self.add(other.width_ns, index, batch);
         }
-        let ratio = (self.width_ns / other.width_ns) as usize;
-        for (i, batch) in other.batches.iter().enumerate() {
-            let own = i / ratio;
-            if self.batches.len() <= own {
-                self.batches.resize_with(own + 1, Batch::default);
-            }
-            self.batches[own].merge(batch);
+    }
+
+    /// Adds a batch of the slice of this number among slices of `width_ns`.
+    pub(super) fn add(&mut self, width_ns: u64, index: u64, batch: &Batch) {
+        self.widen(width_ns);
+        self.at(index * width_ns).merge(batch);
+    }
+
+    /// Makes slices at least this long.
+    fn widen(&mut self, width_ns: u64) {
+        while self.width_ns < width_ns {
+            self.coarsen();
         }
     }
 

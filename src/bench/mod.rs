@@ -57,6 +57,7 @@ mod sample;
 mod schedule;
 pub mod search;
 mod series;
+mod slices;
 mod slo;
 mod sparse;
 mod spool;
@@ -75,7 +76,7 @@ mod worker;
 mod workload;
 
 pub use answer::Answer;
-pub use batches::{Batch, Batches};
+pub use batches::{Batch, Batches, Span};
 pub use capacity::{Broken, Capacity, ERRORS, Probe, find_max};
 pub use clock::Start;
 pub use config::{Config, ConfigError, Io, Length, Pacing};

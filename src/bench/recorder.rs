@@ -6,6 +6,7 @@ use std::sync::mpsc::Sender;
 use super::flows::FlowCounts;
 use super::sample::{Outcome, Sample};
 use super::series::{OpenSecond, second_of};
+use super::slices::{Slice, Slices};
 use super::tally::Tally;
 use super::worker::Event;
 
@@ -20,6 +21,7 @@ pub struct Recorder {
     /// When the warm-up ends: its instants count from the start, all others from here.
     measured_from: u64,
     seconds: VecDeque<OpenSecond>,
+    slices: Slices,
     /// All that finished before this second has been handed over.
     past: u64,
     thread: usize,
@@ -32,10 +34,11 @@ impl Recorder {
     pub fn new(names: &[String], duration_ns: u64, warmup_ns: u64, thread: usize, events: Sender<Event>) -> Self {
         let measured_ns = if duration_ns == u64::MAX { u64::MAX } else { duration_ns.saturating_sub(warmup_ns) };
         Self {
-            tally: Tally::new(names, measured_ns),
-            warmup: Tally::new(names, warmup_ns),
+            tally: Tally::new(names),
+            warmup: Tally::new(names),
             measured_from: warmup_ns,
             seconds: VecDeque::new(),
+            slices: Slices::for_duration(measured_ns),
             past: 0,
             thread,
             events,
@@ -49,6 +52,8 @@ impl Recorder {
         }
         sample.rebase(self.measured_from);
         self.tally.record(&sample, end.saturating_sub(self.measured_from));
+        let past = self.slices.record(&sample);
+        self.give_away(past);
         if sample.outcome != Outcome::Unfinished {
             self.second(second_of(sample.finished)).record(&sample);
         }
@@ -57,8 +62,12 @@ impl Recorder {
     /// Records a request that was scheduled for `scheduled` and never sent.
     pub fn unsent(&mut self, kind: usize, scheduled: u64) {
         match scheduled.checked_sub(self.measured_from) {
-            Some(scheduled) => self.tally.unsent(kind, scheduled),
-            None => self.warmup.unsent(kind, scheduled),
+            Some(scheduled) => {
+                self.tally.unsent(kind);
+                let past = self.slices.unsent(scheduled);
+                self.give_away(past);
+            }
+            None => self.warmup.unsent(kind),
         }
     }
 
@@ -90,12 +99,15 @@ impl Recorder {
         if now < self.measured_from { &self.warmup } else { &self.tally }
     }
 
-    /// Hands the last seconds over, and gives the tally out and that of the warm-up.
+    /// Hands the last seconds and slices over, and gives the tally out and that of the warm-up.
     pub fn finish(&mut self) -> (Tally, Tally) {
         while let Some(second) = self.seconds.pop_front() {
             self.hand_over(second);
         }
         self.is_past(u64::MAX);
+        while let Some(slice) = self.slices.pop() {
+            self.give_away(Some(slice));
+        }
         (std::mem::take(&mut self.tally), std::mem::take(&mut self.warmup))
     }
 
@@ -133,6 +145,12 @@ impl Recorder {
             }
         };
         &mut self.seconds[position]
+    }
+
+    fn give_away(&self, slice: Option<Slice>) {
+        if let Some(slice) = slice {
+            let _ = self.events.send(Event::Slice(Box::new(slice)));
+        }
     }
 
     fn hand_over(&self, second: OpenSecond) {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::batches::Batches;
 use super::clock::{Start, nanos, now_ns};
 use super::config::{Config, ConfigError};
 use super::guard::Guard;
@@ -17,7 +18,9 @@ use super::protocol::Protocol;
 use super::sample::Fault;
 use super::schedule::{SECOND_NS, Schedule};
 use super::series::Series;
+use super::slices::Slice;
 use super::slo::Measured;
+use super::spool::Spool;
 use super::summary::{self, Connections, Parts, Setup, Summary};
 use super::tally::Tally;
 use super::transport::{DialError, Dialer};
@@ -168,8 +171,9 @@ impl Crew {
         let duration = || schedule.duration_ns().min(config.control.stop_at().saturating_sub(start));
         let follower = Follower { events: &self.events, shards: &self.shards, start, warm, duration: &duration };
         let mut laps = observer.wants_laps().then(|| Laps::new(self.threads.len()));
-        let series = follower.follow(observer, &mut before, laps.as_mut());
-        let Report { tally, warmup, mut watch, connections, io } = collect(self.threads)?;
+        let (series, slices) = follower.follow(observer, &mut before, laps.as_mut());
+        let Report { mut tally, warmup, mut watch, connections, io } = collect(self.threads)?;
+        tally.batches = Batches::of_slices(slices.finish());
         observer.finished();
         before.until_now(&mut watch);
         let duration_ns = match duration() {
@@ -200,7 +204,7 @@ impl Crew {
                     reports += 1;
                     reason = reason.or(faults.into_iter().next());
                 }
-                Ok(Event::Second(_) | Event::Past { .. }) => {}
+                Ok(Event::Second(_) | Event::Slice(_) | Event::Past { .. }) => {}
                 Err(RecvTimeoutError::Timeout) if config.control.is_interrupted() => return Err(Error::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -255,9 +259,15 @@ impl Follower<'_> {
         }
     }
 
-    /// Collects seconds and shows snapshots until the last thread has nothing more to say.
-    fn follow(&self, observer: &mut dyn Observer, before: &mut Before, mut laps: Option<&mut Laps>) -> Series {
+    /// Collects seconds and slices, and shows snapshots until the last thread has nothing more to say.
+    fn follow(
+        &self,
+        observer: &mut dyn Observer,
+        before: &mut Before,
+        mut laps: Option<&mut Laps>,
+    ) -> (Series, Spool<Slice>) {
         let mut series = Series::default();
+        let mut slices = Spool::default();
         let mut shown = now_ns();
         let mut is_warm = self.warm == self.start;
         loop {
@@ -269,6 +279,7 @@ impl Follower<'_> {
                         laps.add(&second);
                     }
                 }
+                Ok(Event::Slice(slice)) => slices.add(*slice),
                 Ok(Event::Past { thread, second }) => {
                     if let Some(laps) = &mut laps {
                         laps.is_past(thread, second);
@@ -276,7 +287,7 @@ impl Follower<'_> {
                     }
                 }
                 Ok(Event::Opened { .. }) | Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return series,
+                Err(RecvTimeoutError::Disconnected) => return (series, slices),
             }
             if !is_warm && now_ns() >= self.warm {
                 is_warm = true;

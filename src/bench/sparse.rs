@@ -15,8 +15,8 @@ const PARTS: u32 = 11;
 const UNIT: u32 = 9;
 
 /// A distribution of the same resolution as [`Distribution`], of a size that depends on how many different durations
-/// were recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// were recorded. It serializes as it is; results have its [`packed`] form.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sparse {
     /// Ascending.
     buckets: Vec<u16>,
@@ -82,7 +82,8 @@ impl Sparse {
                     Ordering::Less => own.next().unwrap_or(a),
                     Ordering::Greater => others.next().unwrap_or(b),
                     Ordering::Equal => {
-                        (own.next(), others.next());
+                        own.next();
+                        others.next();
                         (a.0, a.1 + b.1)
                     }
                 },
@@ -137,15 +138,26 @@ impl From<&Distribution> for Sparse {
     }
 }
 
-impl Serialize for Sparse {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        Distribution::from(self).serialize(serializer)
-    }
-}
+/// The form of a result: that of [`Distribution`].
+pub mod packed {
+    use super::*;
 
-impl<'de> Deserialize<'de> for Sparse {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Distribution::deserialize(deserializer).map(|distribution| Self::from(&distribution))
+    /// Writes it as a histogram.
+    ///
+    /// # Errors
+    ///
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(sparse: &Sparse, serializer: S) -> Result<S::Ok, S::Error> {
+        Distribution::from(sparse).serialize(serializer)
+    }
+
+    /// Reads it from a histogram.
+    ///
+    /// # Errors
+    ///
+    /// The deserializer's, and those of a damaged histogram.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Sparse, D::Error> {
+        Distribution::deserialize(deserializer).map(|distribution| Sparse::from(&distribution))
     }
 }
 
@@ -207,5 +219,8 @@ mod tests {
         }
         let json = serde_json::to_string(&whole).unwrap();
         assert_eq!(serde_json::from_str::<Sparse>(&json).unwrap(), whole);
+        let mut text = Vec::new();
+        packed::serialize(&whole, &mut serde_json::Serializer::new(&mut text)).unwrap();
+        assert_eq!(packed::deserialize(&mut serde_json::Deserializer::from_slice(&text)).unwrap(), whole);
     }
 }

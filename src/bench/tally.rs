@@ -208,24 +208,23 @@ pub struct Tally {
     pub bytes: [u64; 2],
     /// When the last answer or failure came, in nanoseconds after the start.
     pub last_finished: u64,
-    /// Response times by when requests were scheduled.
+    /// Times by when requests were scheduled. A thread gives them to the main thread instead: [`super::slices`].
     pub batches: Batches,
     /// Flows.
     pub flows: FlowCounts,
 }
 
 impl Tally {
-    /// An empty tally of a mix with kinds of these names, of a run of `duration_ns` (`u64::MAX`: not known yet).
-    pub fn new(names: &[String], duration_ns: u64) -> Self {
+    /// An empty tally of a mix with kinds of these names.
+    pub fn new(names: &[String]) -> Self {
         let kinds = names.iter().map(|name| KindTally { name: name.clone(), ..KindTally::default() }).collect();
-        Self { kinds, batches: Batches::for_duration(duration_ns), ..Self::default() }
+        Self { kinds, ..Self::default() }
     }
 
     /// Counts a request that was sent, after its end; `end` is T in nanoseconds.
     pub fn record(&mut self, sample: &Sample, end: u64) {
         self.counts.record(sample);
         self.distributions.record(sample);
-        self.batches.record(sample);
         if let Some(status) = sample.status {
             *self.status.entry(status).or_default() += 1;
         }
@@ -251,9 +250,8 @@ impl Tally {
         }
     }
 
-    /// Counts a request of `kind` that was scheduled for `scheduled` and never sent.
-    pub fn unsent(&mut self, kind: usize, scheduled: u64) {
-        self.batches.unsent(scheduled);
+    /// Counts a request of `kind` that was never sent.
+    pub fn unsent(&mut self, kind: usize) {
         for counts in [Some(&mut self.counts), self.kinds.get_mut(kind).map(|k| &mut k.counts)].into_iter().flatten() {
             counts.scheduled += 1;
             counts.unsent += 1;
@@ -343,13 +341,9 @@ mod tests {
     fn the_counting_identity_holds_and_merging_any_split_equals_the_whole() {
         let names = ["a".to_owned(), "b".to_owned()];
         let tally = |numbers: &mut dyn Iterator<Item = u64>| {
-            let mut tally = Tally::new(&names, 1_000_000_000);
+            let mut tally = Tally::new(&names);
             for n in numbers {
-                if n % 50 == 49 {
-                    tally.unsent((n % 2) as usize, n * 1_000_000)
-                } else {
-                    tally.record(&sample(n), 500_000_000)
-                }
+                if n % 50 == 49 { tally.unsent((n % 2) as usize) } else { tally.record(&sample(n), 500_000_000) }
             }
             tally
         };
@@ -358,7 +352,7 @@ mod tests {
         assert_eq!((whole.counts.scheduled, whole.counts.unsent), (1000, 20));
         assert!(whole.kinds.iter().all(|k| k.counts.holds() && k.counts.scheduled == 500));
         for parts in [2, 3, 16] {
-            let mut merged = Tally::new(&names, 1_000_000_000);
+            let mut merged = Tally::new(&names);
             for k in 0..parts {
                 merged.merge(&tally(&mut (k..1000).step_by(parts as usize)));
             }

@@ -192,7 +192,7 @@ mod tests {
 
     /// 1000 requests of 5 ms, of which `lagging` were sent `lag` ns late by the generator itself.
     fn run(lagging: u64, lag: u64) -> Tally {
-        let mut tally = Tally::new(&["x".to_owned()], 1_000_000_000);
+        let mut tally = Tally::new(&["x".to_owned()]);
         for n in 0..1000 {
             let scheduled = n * 10_000_000;
             let started = scheduled + if n < lagging { lag } else { 0 };
@@ -265,7 +265,7 @@ mod tests {
 
     /// Requests that all waited so long for a connection.
     fn waiting(ns: u64) -> Tally {
-        let mut tally = Tally::new(&["x".to_owned()], T);
+        let mut tally = Tally::new(&["x".to_owned()]);
         for n in 0..1000 {
             let scheduled = n * 10_000_000;
             let started = scheduled + ns;

@@ -21,6 +21,7 @@ use super::recorder::Recorder;
 use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
+use super::slices::Slice;
 use super::summary::{Connections, Streams};
 use super::tally::Tally;
 use super::transport::{Completion, Dialer, Exchange, Transport, Wait};
@@ -89,6 +90,8 @@ pub enum Event {
     },
     /// What finished in a second, or a part of it.
     Second(Box<OpenSecond>),
+    /// What was scheduled in a slice of the run, or a part of it.
+    Slice(Box<Slice>),
     /// All that finished before a second has been handed over.
     Past {
         /// By which worker.
