@@ -26,11 +26,13 @@ impl ParseError {
     }
 }
 
+fn split_number(text: &str) -> (&str, &str) {
+    text.split_at(text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len()))
+}
+
 /// Splits `"250ms"` into the number and the unit behind it.
 fn number_and_unit(text: &str) -> Option<(f64, &str)> {
-    let text = text.trim();
-    let end = text.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
+    let (number, unit) = split_number(text.trim());
     let value: f64 = number.parse().ok()?;
     value.is_finite().then(|| (value, unit.trim()))
 }
@@ -165,6 +167,11 @@ impl TimeSpan {
         Self(Duration::from_millis(millis))
     }
 
+    fn from_nanos(nanos: u128) -> Option<Self> {
+        let most = Duration::from_secs_f64(Self::MAX_SECONDS);
+        u64::try_from(nanos).ok().map(Duration::from_nanos).filter(|span| *span <= most).map(Self)
+    }
+
     fn from_seconds(seconds: f64) -> Option<Self> {
         (seconds.is_finite() && (0.0..=Self::MAX_SECONDS).contains(&seconds))
             .then(|| Self(Duration::from_secs_f64(seconds)))
@@ -182,25 +189,29 @@ impl FromStr for TimeSpan {
         if let Ok(seconds) = rest.parse::<f64>() {
             return Self::from_seconds(seconds).ok_or_else(error);
         }
-        let mut total = 0.0;
+        let mut nanos = 0u128;
         while !rest.is_empty() {
             let (value, behind) = number_and_unit(rest).ok_or_else(error)?;
             let end = behind.find(|c: char| c.is_ascii_digit() || c.is_whitespace()).unwrap_or(behind.len());
             let (unit, next) = behind.split_at(end);
-            total += value
-                * match unit {
-                    "ns" => 1e-9,
-                    "us" | "µs" => 1e-6,
-                    "ms" => 1e-3,
-                    "s" => 1.0,
-                    "m" | "min" => 60.0,
-                    "h" => 3600.0,
-                    "d" => 86_400.0,
-                    _ => return Err(error()),
-                };
+            let unit: u64 = match unit {
+                "ns" => 1,
+                "us" | "µs" => 1_000,
+                "ms" => 1_000_000,
+                "s" => 1_000_000_000,
+                "m" | "min" => 60_000_000_000,
+                "h" => 3_600_000_000_000,
+                "d" => 86_400_000_000_000,
+                _ => return Err(error()),
+            };
+            // Whole numbers stay exact, however long the span.
+            nanos = nanos.saturating_add(match split_number(rest).0.parse::<u128>() {
+                Ok(whole) => whole.saturating_mul(unit.into()),
+                Err(_) => (value * unit as f64).round() as u128,
+            });
             rest = next.trim_start();
         }
-        Self::from_seconds(total).ok_or_else(error)
+        Self::from_nanos(nanos).ok_or_else(error)
     }
 }
 
@@ -393,6 +404,8 @@ mod tests {
             ("2h", 7_200_000_000_000, "2h"),
             ("500us", 500_000, "500us"),
             ("10", 10_000_000_000, "10s"),
+            ("347d13h40m1s999999999ns", 30_030_001_999_999_999, "30030001999999999ns"),
+            ("30030001999999999ns", 30_030_001_999_999_999, "30030001999999999ns"),
             ("0", 0, "0s"),
         ] {
             let span: TimeSpan = text.parse().unwrap();

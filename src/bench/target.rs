@@ -1,6 +1,7 @@
 //! Where requests go: the address part of a URL.
 
 use std::fmt;
+use std::net::Ipv6Addr;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -83,13 +84,24 @@ impl FromStr for Target {
             None if has_colon => return Err(malformed("its port is not a number from 1 to 65535")),
             None => scheme.default_port(),
         };
-        let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let host = bare_host(parsed.host(), authority).ok_or_else(|| malformed("its host or port is invalid"))?;
         if host.is_empty() {
             return Err(malformed("it names no host"));
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        Ok(Self { scheme, host, port, path })
+        Ok(Self { scheme, host: host.to_owned(), port, path })
     }
+}
+
+/// The host without brackets. Those, which http::uri takes anywhere, belong around an IPv6 address and nothing else; its
+/// zone may follow the address.
+fn bare_host<'a>(host: &'a str, authority: &str) -> Option<&'a str> {
+    let Some(inner) = host.strip_prefix('[') else { return (!authority.contains(['[', ']'])).then_some(host) };
+    let behind = authority.strip_prefix(host)?;
+    let inner = inner.strip_suffix(']')?;
+    let address = inner.split('%').next().unwrap_or_default();
+    let is_address = address.parse::<Ipv6Addr>().is_ok();
+    (is_address && (behind.is_empty() || behind.starts_with(':'))).then_some(inner)
 }
 
 impl Scheme {
@@ -165,6 +177,9 @@ mod tests {
             ("http://x:http/", "port"),
             ("http://x:0/", "port 0"),
             ("http://a b/", "invalid"),
+            ("http://x[::1]/", "invalid"),
+            ("http://[::1]80/", "invalid"),
+            ("http://[x]:80/", "invalid"),
             ("http://ada:pw@x/", "Authorization"),
         ] {
             let error = text.parse::<Target>().unwrap_err().to_string();

@@ -5,12 +5,14 @@
 
 mod access_log;
 mod answer;
+mod arguments;
 mod frames;
 mod heads;
 mod workload;
 
 pub use access_log::access_log;
 pub use answer::answer;
+pub use arguments::arguments;
 pub use frames::frames;
 pub use heads::{Fields, heads};
 pub use workload::sendable;
@@ -47,6 +49,7 @@ mod tests {
 
     #[test]
     fn they_hold_of_every_seed() {
+        seeds("arguments").iter().for_each(|seed| arguments(str::from_utf8(seed).unwrap()));
         seeds("answer").iter().for_each(|seed| answer(seed));
         seeds("frames").iter().for_each(|seed| frames(seed));
         seeds("heads").iter().for_each(|seed| drop(heads(seed)));
