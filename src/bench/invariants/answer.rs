@@ -1,8 +1,11 @@
 //! Answers of HTTP/1.1: what they come to does not depend on how they were cut, nor on what came before.
 
+use http::{HeaderName, HeaderValue};
+
 use super::cut;
 use crate::bench::answer::Answer;
 use crate::bench::transport::http1::{Decoder, Malformed};
+use crate::bench::visit::Cookies;
 
 /// What bytes come to.
 #[derive(Debug, PartialEq)]
@@ -52,6 +55,20 @@ pub fn answer(bytes: &[u8]) {
     }
 }
 
+/// What is kept of an answer holds nothing that would break the next request.
+pub(super) fn is_clean(answer: &Answer) {
+    let mut cookies = Cookies::default();
+    cookies.take(answer);
+    let mut line = Vec::new();
+    cookies.write(&mut line);
+    assert!(HeaderValue::from_bytes(&line).is_ok(), "{:?}", String::from_utf8_lossy(&line));
+    for line in answer.head().split(|byte| *byte == b'\n').skip(1) {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        assert!(line.is_empty() || HeaderName::from_bytes(name).is_ok(), "{:?}", String::from_utf8_lossy(line));
+    }
+}
+
 fn one_after_another(is_head: bool, bytes: &[u8]) {
     let mut decoder = Decoder::default();
     let mut rest = bytes;
@@ -63,6 +80,7 @@ fn one_after_another(is_head: bool, bytes: &[u8]) {
         assert!(status.is_some_and(|status| status >= 200), "{status:?}");
         assert!(answer.head().len() + answer.body().len() <= length, "{answer:?} in {length} bytes");
         assert!(!answer.head().is_empty() && length > 0);
+        is_clean(&answer);
         rest = &rest[length..];
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use super::answer::is_clean;
 use super::cut;
 use crate::bench::sample::Fault;
 use crate::bench::transport::http2::frame::{self, Head};
@@ -76,7 +77,8 @@ impl Connection {
         let mut ended = vec![0; self.places.len()];
         for completion in &self.done {
             match completion {
-                Completion::Answered { slot, status, .. } => {
+                Completion::Answered { slot, status, answer, .. } => {
+                    answer.iter().for_each(|answer| is_clean(answer));
                     assert!((200..1000).contains(status), "{status}");
                     ended[*slot] += 1;
                 }

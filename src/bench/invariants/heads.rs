@@ -22,7 +22,7 @@ pub fn heads(block: &[u8]) -> Option<Fields> {
     Some(fields)
 }
 
-fn read(table: &mut Table, block: &[u8]) -> Result<Fields, Malformed> {
+pub(super) fn read(table: &mut Table, block: &[u8]) -> Result<Fields, Malformed> {
     let mut fields = Vec::new();
     let own = |text: Text<'_>| text.decode(&mut Vec::new()).map(<[u8]>::to_vec);
     table.walk(block, |name, value| {

@@ -3,11 +3,15 @@
 use std::path::{Component, Path};
 
 use http::Method;
+use http::header::{CONNECTION, HeaderName, TRANSFER_ENCODING};
 
+use super::heads::read;
 use crate::bench::config::Config;
 use crate::bench::mix::{Mix, Room};
 use crate::bench::schedule::Arrival;
 use crate::bench::transport;
+use crate::bench::transport::http2::hpack::Table;
+use crate::bench::transport::http2::request::Encoder;
 use crate::bench::visit::Visit;
 use crate::bench::workload::RequestSpec;
 
@@ -171,6 +175,24 @@ impl Sent {
         if !frames_itself {
             assert_eq!(length.unwrap_or(0), sent.body.len(), "{sent:?}");
         }
+        sent.is_packed(&request.bytes[..request.head]);
         sent
+    }
+
+    /// HTTP/2 asks for the same.
+    fn is_packed(&self, head: &[u8]) {
+        let mut encoder = Encoder::new(false);
+        let block = encoder.block(head);
+        let fields = read(&mut Table::default(), block).unwrap_or_else(|error| panic!("{error}: {block:?}"));
+        let value = |name: &[u8]| fields.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_slice());
+        assert_eq!(value(b":method"), Some(self.method.as_bytes()));
+        assert_eq!(value(b":path"), Some(self.path.as_bytes()));
+        let host = self.headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.as_slice());
+        assert_eq!(value(b":authority"), host);
+        let pseudo = fields.iter().take_while(|(name, _)| name.starts_with(b":")).count();
+        for (name, _) in &fields[pseudo..] {
+            let name = HeaderName::from_lowercase(name);
+            assert!(name.is_ok_and(|name| name != CONNECTION && name != TRANSFER_ENCODING), "{fields:?}");
+        }
     }
 }

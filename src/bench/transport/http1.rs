@@ -229,7 +229,8 @@ impl Decoder {
                 let framing = Framing::of(response.headers)?;
                 self.status = Some(code);
                 if let Some(answer) = &mut self.answer {
-                    answer.take_head(&lines[..length]);
+                    // Empty lines before it are let pass (RFC 9112, 2.2).
+                    answer.take_head(lines[..length].trim_ascii_start());
                 }
                 self.keeps_alive = framing.keeps_alive(response.version == Some(1));
                 self.state = self.body(code, &framing);
@@ -476,6 +477,16 @@ mod tests {
             let shown = String::from_utf8_lossy(&bytes[..bytes.len().min(200)]).into_owned();
             assert_eq!(whole(&bytes), expected, "{shown:?}");
         }
+    }
+
+    #[test]
+    fn an_empty_line_before_an_answer_is_no_part_of_what_is_kept() {
+        let mut decoder = Decoder::default();
+        decoder.expect(false, true);
+        decoder.feed(b"\r\nHTTP/1.1 204 Gone: away\r\nA: b\r\n\r\n").unwrap();
+        let answer = decoder.take_answer().unwrap();
+        assert!(answer.head().starts_with(b"HTTP/1.1 204"));
+        assert_eq!((answer.header("HTTP/1.1 204 Gone"), answer.header("a")), (None, Some("b")));
     }
 
     #[test]
