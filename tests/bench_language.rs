@@ -340,12 +340,44 @@ fn a_bench_file_is_tried_out_and_run() {
     for (text, said) in [
         ("target = 'x'\n[bench.default]\nrte = 5\n", "load.toml:3: unknown field `rte`"),
         ("target = 'x'\n[bench.other]\n", "has no [bench.default]"),
-        ("target = 'x'\nslo = ['fast']\n[bench.default]\n", "slo: "),
+        ("target = 'x'\nslo = ['fast']\n[bench.default]\n", ":2: "),
     ] {
         fs::write(&file, text).unwrap();
         let output = scalectl(&arguments);
         let said_so = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && said_so.contains(said), "{said_so}");
+    }
+}
+
+/// What is printed for flags is the same run: the server sees the same bytes, generators included.
+#[test]
+fn a_printed_run_sends_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("printed.toml");
+    fs::write(folder.path().join("body.bin"), b"\x00\xff{{ not a text }}").unwrap();
+    let upload = format!("f=@{}", folder.path().join("body.bin").display());
+    let body = format!("@{}", folder.path().join("body.bin").display());
+    for flags in [
+        &["-H", "X-N: {{ seq() }}", "--cookie", "a={{ uuid() }}", "--user", "ada:s", "--no-keepalive"][..],
+        &["--body-json", r#"{"z":{"y":[1.5,{"b":"{{ uuid() }}"}]},"a":"{{ int(1, 9) }}","m":7}"#, "--bearer", "t"],
+        &["--multipart", "name=ü", "--multipart", &upload, "--expect-status", "200"],
+        &["-m", "PUT", "-d", &body, "--arrivals", "poisson", "--pacing", "10ms"],
+    ] {
+        let server = Server::start(|_| Fate::with(200, &[], "ok"));
+        let url = format!("{}/x?a=b", server.url().trim_end_matches('/'));
+        let line = [&["bench", &url, "-n", "20", "--rps", "400", "--seed", "9", "-c", "1", "-q"], flags].concat();
+        let printed = scalectl(&[&line[..], &["--print-config"]].concat());
+        assert_eq!(printed.status.code(), Some(0), "{}", String::from_utf8_lossy(&printed.stderr));
+        assert_eq!(server.count(), 0, "nothing is sent");
+        fs::write(&file, &printed.stdout).unwrap();
+        for arguments in [&line[..], &["bench", "--bench-file", file.to_str().unwrap(), "-q"]] {
+            let output = scalectl(&[arguments, &["--json"]].concat());
+            let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+            assert_eq!(json["counts"]["ok"], 20, "{arguments:?}: {}", json["errors"]);
+        }
+        let sent: Vec<_> = server.seen().into_iter().map(|seen| (seen.head, seen.body)).collect();
+        assert_eq!(sent.len(), 40);
+        assert_eq!(sent[..20], sent[20..], "{}", String::from_utf8_lossy(&printed.stdout));
     }
 }
 

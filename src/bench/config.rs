@@ -106,6 +106,16 @@ impl FromStr for Io {
     }
 }
 
+impl fmt::Display for Io {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Epoll => "epoll",
+            Self::Uring => "uring",
+        })
+    }
+}
+
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
 pub struct Config {

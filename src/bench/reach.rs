@@ -275,6 +275,28 @@ impl FromStr for Resolve {
     }
 }
 
+/// A host as it stands before a colon.
+fn bracketed(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+impl fmt::Display for Resolve {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let addresses: Vec<_> = self.addresses.iter().map(|address| bracketed(&address.to_string())).collect();
+        write!(f, "{}:{}:{}", bracketed(&self.host), self.port, addresses.join(","))
+    }
+}
+
+impl fmt::Display for ConnectTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side = |(host, port): &(Option<String>, Option<u16>)| {
+            let port = port.map(|port| port.to_string()).unwrap_or_default();
+            format!("{}:{port}", host.as_deref().map(bracketed).unwrap_or_default())
+        };
+        write!(f, "{}:{}", side(&self.from), side(&self.to))
+    }
+}
+
 impl FromStr for ConnectTo {
     type Err = String;
 
@@ -329,6 +351,16 @@ mod tests {
         assert_eq!(reach.destination("x.test", 99), ("x.test", 100));
         assert_eq!(reach.destination("d.test", 80), ("::1", 82));
         assert_eq!(reach.destination("x.test", 80), ("x.test", 80));
+    }
+
+    #[test]
+    fn what_is_printed_is_read_as_the_same() {
+        for text in ["a.test:80:127.0.0.1", "*:443:[::1],10.0.0.1", "[fe80::1]:1:10.0.0.1"] {
+            assert_eq!(text.parse::<Resolve>().unwrap().to_string(), text);
+        }
+        for text in ["a.test:80:b.test:81", "a.test::c.test:", ":99::100", "[::1]:80:[::2]:82", ":::"] {
+            assert_eq!(text.parse::<ConnectTo>().unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub struct Workload {
 }
 
 impl Workload {
-    /// Makes the paths of files begin at `folder`.
+    /// Makes the paths of files begin at `folder`; absolute ones stay.
     pub fn begin_paths_at(&mut self, folder: &Path) {
         self.feeds.values_mut().for_each(|feed| feed.file = folder.join(&feed.file));
         let steps = self.flows.iter_mut().flat_map(|flow| &mut flow.steps);
@@ -77,7 +77,7 @@ pub struct RequestSpec {
     /// Path and query.
     pub path: String,
     /// Additional headers.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
     /// Cookies that are sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 
-use crate::bench::{Config, ConnectTo, Family, Resolve, TlsSettings, TlsVersion};
+use crate::bench::{Config, ConnectTo, Family, Resolve, TlsVersion};
 use crate::error::Failure;
 use crate::units::TimeSpan;
 
@@ -58,7 +58,7 @@ pub struct ConnectionArgs {
 }
 
 impl ConnectionArgs {
-    /// Takes the flags.
+    /// Takes the flags, over what `config` has from a bench file.
     ///
     /// # Errors
     ///
@@ -68,22 +68,31 @@ impl ConnectionArgs {
             return Err(Failure::usage("--connect-timeout must be longer than 0"));
         }
         let reach = &mut config.reach;
-        reach.resolve = self.resolve.clone();
-        reach.connect_to = self.connect_to.clone();
-        reach.family = self.ipv4.then_some(Family::V4).or(self.ipv6.then_some(Family::V6));
-        reach.sources = self.bind.clone();
-        reach.connect_timeout = self.connect_timeout;
-        reach.requests_per_connection = self.requests_per_connection;
-        reach.without_keepalive = self.no_keepalive;
+        replace(&mut reach.resolve, &self.resolve);
+        replace(&mut reach.connect_to, &self.connect_to);
+        reach.family = self.ipv4.then_some(Family::V4).or(self.ipv6.then_some(Family::V6)).or(reach.family);
+        replace(&mut reach.sources, &self.bind);
+        reach.connect_timeout = self.connect_timeout.or(reach.connect_timeout);
+        reach.requests_per_connection = self.requests_per_connection.or(reach.requests_per_connection);
+        reach.without_keepalive |= self.no_keepalive;
         reach.ignored_proxies = proxies();
-        reach.tls = TlsSettings {
-            authorities: self.cacert.clone(),
-            client: self.cert.as_ref().map(|cert| (cert.clone(), self.key.clone().unwrap_or_else(|| cert.clone()))),
-            name: self.sni.clone(),
-            oldest: self.tls_min,
-            newest: self.tls_max,
-        };
+        let tls = &mut reach.tls;
+        replace(&mut tls.authorities, &self.cacert);
+        if let Some(cert) = &self.cert {
+            tls.client = Some((cert.clone(), self.key.clone().unwrap_or_else(|| cert.clone())));
+        }
+        tls.name = self.sni.clone().or(tls.name.take());
+        tls.oldest = self.tls_min.or(tls.oldest);
+        tls.newest = self.tls_max.or(tls.newest);
         Ok(())
+    }
+}
+
+/// Takes what is given, where something is.
+fn replace<T: Clone>(own: &mut Vec<T>, given: &[T]) {
+    if !given.is_empty() {
+        own.clear();
+        own.extend_from_slice(given);
     }
 }
 

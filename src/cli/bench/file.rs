@@ -1,17 +1,28 @@
-//! A run described in a file of its own.
+//! A run described in a file of its own: read, and written from what the flags say.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs;
+use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use toml_edit::{Array, DocumentMut, InlineTable, Item, TomlError, Value};
 
-use crate::bench::{Config, Slo, Workload};
+use super::Rps;
+use super::replay::Replay;
+use crate::bench::{
+    Config, ConnectTo, Family, Io, Length, Pacing, Process, Protocol, RequestSpec, Resolve, Slo, Speed, TlsVersion,
+    Workload,
+};
 use crate::error::Failure;
 use crate::units::{Name, TimeSpan};
 
-/// A bench file: the `[bench.NAME]` tables of a `scalectl.toml`, and beside them what the flags say of a run.
-#[derive(Debug, Deserialize)]
+/// A bench file: the `[bench.NAME]` tables of a `scalectl.toml`, and beside them what the flags say of a run. Keys that
+/// belong to a flag have its name, with `_` for `-`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchFile {
     /// Folder in which the paths in it begin.
@@ -21,20 +32,115 @@ pub struct BenchFile {
     #[serde(skip)]
     path: PathBuf,
     /// URL that is loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     /// Headers of every request that has none of that name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<String, String>,
-    #[serde(default)]
-    slo: Vec<String>,
+    /// The rate of the workload, or `max`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rps: Option<Text<Rps>>,
+    /// How many requests, instead of the workload's duration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    replay: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    speed: Option<Text<Speed>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    replay_unsafe: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<Text<Protocol>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pacing: Option<Text<Pacing>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    io: Option<Text<Io>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     connections: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<u32>,
-    timeout: Option<TimeSpan>,
-    grace: Option<TimeSpan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     seed: Option<u64>,
-    #[serde(default)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout: Option<TimeSpan>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grace: Option<TimeSpan>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    slo: Vec<Text<Slo>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    abort_on: Vec<Text<Slo>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unix_socket: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "is_false")]
     insecure: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    resolve: Vec<Text<Resolve>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    connect_to: Vec<Text<ConnectTo>>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    ipv4: bool,
+    #[serde(default, skip_serializing_if = "is_false")]
+    ipv6: bool,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    bind: Vec<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_timeout: Option<TimeSpan>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    no_keepalive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests_per_connection: Option<NonZeroU64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    cacert: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cert: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sni: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_min: Option<Text<TlsVersion>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_max: Option<Text<TlsVersion>>,
     bench: BTreeMap<Name, Workload>,
+}
+
+/// A value that stands in a file as it stands behind its flag.
+#[derive(Debug, Clone)]
+struct Text<T>(T);
+
+impl<T: Display> Serialize for Text<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+fn texts<T: Clone>(values: &[T]) -> Vec<Text<T>> {
+    values.iter().cloned().map(Text).collect()
+}
+
+/// What is not at its default.
+fn other<T: PartialEq>(value: T, default: &T) -> Option<T> {
+    (value != *default).then_some(value)
+}
+
+/// Takes what a file says, where it says something.
+fn replace<T: Clone>(own: &mut Vec<T>, given: &[Text<T>]) {
+    if !given.is_empty() {
+        *own = given.iter().map(|text| text.0.clone()).collect();
+    }
 }
 
 impl BenchFile {
@@ -44,19 +150,10 @@ impl BenchFile {
     ///
     /// It cannot be read, or is no bench file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
-        Self::parse(&text, path)
-    }
-
-    /// Reads the text of the file at `path`.
-    ///
-    /// # Errors
-    ///
-    /// It is no bench file.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
-        let mut file: Self = toml::from_str(text).map_err(|error| {
+        let text =
+            fs::read_to_string(path).map_err(|error| Failure::usage(format!("{shown} cannot be read: {error}")))?;
+        let mut file: Self = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             Failure::usage(format!("{shown}:{line}: {}", error.message().trim()))
@@ -72,11 +169,18 @@ impl BenchFile {
         self.target.as_deref()
     }
 
-    /// Takes all that it says into a run, with the workload of this name, or `default`.
+    /// The log that is replayed, if it says so.
+    pub fn replay(&self) -> Option<Replay> {
+        let log = self.folder.join(self.replay.as_ref()?);
+        let speed = self.speed.as_ref().map(|text| text.0).unwrap_or_default();
+        Some(Replay { log, speed, is_unsafe: self.replay_unsafe })
+    }
+
+    /// Takes all that it says into a run, with the workload of this name, or `default`; but for [`Self::replay`].
     ///
     /// # Errors
     ///
-    /// There is no such workload, or an objective is none.
+    /// There is no such workload, or two of its keys contradict each other.
     pub fn apply(&self, config: &mut Config, workload: Option<&Name>) -> Result<(), Failure> {
         let shown = self.path.display();
         let name = workload.map_or("default", Name::as_str);
@@ -84,10 +188,20 @@ impl BenchFile {
             let known: Vec<_> = self.bench.keys().map(Name::as_str).collect();
             Failure::usage(format!("{shown} has no [bench.{name}]")).hint(format!("there are: {}", known.join(", ")))
         })?;
+        for (is_given, what) in [
+            (self.ipv4 && self.ipv6, "both ipv4 and ipv6"),
+            (self.key.is_some() && self.cert.is_none(), "a key without cert"),
+            (self.requests.is_some() && !workload.stages.is_empty(), "both requests and stages"),
+            (self.replay.is_none() && (self.speed.is_some() || self.replay_unsafe), "speed or replay_unsafe alone"),
+        ] {
+            if is_given {
+                return Err(Failure::usage(format!("{shown} has {what}")));
+            }
+        }
         workload.begin_paths_at(&self.folder);
         config.apply(&workload);
         if config.requests.is_empty() && config.flows.is_empty() {
-            config.requests = vec![crate::bench::RequestSpec::get(&config.target.path)];
+            config.requests = vec![RequestSpec::get(&config.target.path)];
         }
         let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
         for request in config.requests.iter_mut().chain(steps) {
@@ -97,41 +211,216 @@ impl BenchFile {
                 }
             }
         }
-        for text in &self.slo {
-            let slo: Slo = text
-                .parse()
-                .map_err(|error: crate::bench::SloError| Failure::usage(format!("{shown}: slo: {error}")))?;
-            config.slos.push(slo);
+        match &self.rps {
+            Some(Text(Rps::Max)) => config.closed_loop = true,
+            Some(Text(Rps::Rate(rate))) => config.rate = *rate,
+            None => {}
         }
+        config.length = self.requests.map_or(config.length, Length::Requests);
+        config.protocol = self.http.as_ref().map_or(config.protocol, |text| text.0);
+        config.streams = self.streams.unwrap_or(config.streams);
+        config.pacing = self.pacing.as_ref().map_or(config.pacing, |text| text.0);
+        config.io = self.io.as_ref().map_or(config.io, |text| text.0);
         config.connections = self.connections.or(config.connections);
         config.threads = self.threads.or(config.threads);
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.grace = self.grace.or(config.grace);
         config.seed = self.seed.unwrap_or(config.seed);
         config.insecure |= self.insecure;
+        config.slos.extend(self.slo.iter().map(|text| text.0.clone()));
+        replace(&mut config.abort_on, &self.abort_on);
+        let from_here = |path: &PathBuf| self.folder.join(path);
+        config.unix_socket = self.unix_socket.as_ref().map(from_here);
+        let reach = &mut config.reach;
+        replace(&mut reach.resolve, &self.resolve);
+        replace(&mut reach.connect_to, &self.connect_to);
+        reach.family = self.ipv4.then_some(Family::V4).or(self.ipv6.then_some(Family::V6));
+        reach.sources.clone_from(&self.bind);
+        reach.connect_timeout = self.connect_timeout;
+        reach.without_keepalive = self.no_keepalive;
+        reach.requests_per_connection = self.requests_per_connection;
+        let tls = &mut reach.tls;
+        tls.authorities = self.cacert.iter().map(from_here).collect();
+        let key = self.key.as_ref().or(self.cert.as_ref()).map(from_here);
+        tls.client = self.cert.as_ref().map(from_here).zip(key);
+        tls.name.clone_from(&self.sni);
+        tls.oldest = self.tls_min.as_ref().map(|text| text.0);
+        tls.newest = self.tls_max.as_ref().map(|text| text.0);
         Ok(())
+    }
+
+    /// The file that describes this run, whose requests come from `replay` where there is one. Its paths are absolute.
+    ///
+    /// # Errors
+    ///
+    /// Something in it has no form in TOML, or the log is read from stdin.
+    pub fn of(config: &Config, replay: Option<&Replay>) -> Result<Self, Failure> {
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        let default = Config::new(config.target.clone());
+        let is_paced = config.stages.is_empty() && replay.is_none() && !config.closed_loop;
+        let mut workload = Workload {
+            rate: other(config.rate, &default.rate).or(is_paced.then_some(config.rate)),
+            duration: match config.length {
+                Length::Duration(span) => {
+                    let is_shown = config.stages.is_empty() && replay.is_none();
+                    other(span, &Config::DURATION).or(is_shown.then_some(span))
+                }
+                Length::Requests(_) => None,
+            },
+            arrivals: other(config.arrivals, &Process::default()),
+            stages: config.stages.clone(),
+            warmup: config.warmup,
+            feeds: config.feeds.clone(),
+            requests: match replay {
+                // One for each method of the log: what they have in common.
+                Some(_) => config.requests.first().map(like).into_iter().collect(),
+                None => config.requests.clone(),
+            },
+            flows: config.flows.clone(),
+        };
+        if let Ok(here) = std::env::current_dir() {
+            workload.begin_paths_at(&here);
+        }
+        if replay.is_some_and(|replay| replay.log.as_os_str() == "-") {
+            return Err(Failure::usage("a bench file cannot hold a log that is read from stdin")
+                .hint("write the log to a file, and give its name to --replay"));
+        }
+        let reach = &config.reach;
+        let tls = &reach.tls;
+        let file = Self {
+            folder: PathBuf::new(),
+            path: PathBuf::new(),
+            target: Some(config.target.to_string()),
+            headers: BTreeMap::new(),
+            rps: config.closed_loop.then_some(Text(Rps::Max)),
+            requests: match config.length {
+                Length::Requests(number) => Some(number),
+                Length::Duration(_) => None,
+            },
+            replay: replay.map(|replay| absolute(&replay.log)),
+            speed: replay.and_then(|replay| other(replay.speed, &Speed::default())).map(Text),
+            replay_unsafe: replay.is_some_and(|replay| replay.is_unsafe),
+            http: other(config.protocol, &default.protocol).map(Text),
+            streams: other(config.streams, &default.streams),
+            pacing: other(config.pacing, &default.pacing).map(Text),
+            io: other(config.io, &default.io).map(Text),
+            connections: config.connections,
+            threads: config.threads,
+            seed: Some(config.seed),
+            timeout: other(config.timeout, &default.timeout),
+            grace: config.grace,
+            slo: texts(&config.slos),
+            abort_on: texts(&config.abort_on),
+            unix_socket: config.unix_socket.as_ref().map(absolute),
+            insecure: config.insecure,
+            resolve: texts(&reach.resolve),
+            connect_to: texts(&reach.connect_to),
+            ipv4: reach.family == Some(Family::V4),
+            ipv6: reach.family == Some(Family::V6),
+            bind: reach.sources.clone(),
+            connect_timeout: reach.connect_timeout,
+            no_keepalive: reach.without_keepalive,
+            requests_per_connection: reach.requests_per_connection,
+            cacert: tls.authorities.iter().map(absolute).collect(),
+            cert: tls.client.as_ref().map(|(cert, _)| absolute(cert)),
+            key: tls.client.as_ref().filter(|(cert, key)| cert != key).map(|(_, key)| absolute(key)),
+            sni: tls.name.clone(),
+            tls_min: tls.oldest.map(Text),
+            tls_max: tls.newest.map(Text),
+            bench: BTreeMap::new(),
+        };
+        let name = "default".parse::<Name>().map_err(|error| Failure::failed(error.to_string()))?;
+        Ok(Self { bench: BTreeMap::from([(name, workload)]), ..file })
+    }
+
+    /// The file's text.
+    ///
+    /// # Errors
+    ///
+    /// Something in it has no form in TOML.
+    pub fn text(&self) -> Result<String, Failure> {
+        let mut plain = self.clone();
+        plain.bench.values_mut().flat_map(requests_mut).for_each(|(_, request)| request.json = None);
+        let refused = |why: &dyn Display| {
+            Failure::usage(format!("the run cannot be written as a bench file: {why}"))
+                .hint("give a JSON body that TOML cannot hold as text: -d TEXT -T application/json")
+        };
+        let text = toml::to_string_pretty(&plain).map_err(|error| refused(&error))?;
+        let mut document: DocumentMut = text.parse().map_err(|error: TomlError| refused(&error))?;
+        // A table of its own would have its keys in another order, and the body other bytes.
+        for (name, workload) in &self.bench {
+            for (place, request) in requests_mut(&mut workload.clone()) {
+                let Some(json) = &request.json else { continue };
+                let of_workload = document.get_mut("bench").and_then(|bench| bench.get_mut(name.as_str()));
+                let found = of_workload.and_then(|workload| match place {
+                    Place::Request(i) => workload.get_mut("requests")?.get_mut(i),
+                    Place::Step(i, j) => workload.get_mut("flows")?.get_mut(i)?.get_mut("steps")?.get_mut(j),
+                });
+                if let Some(table) = found.and_then(Item::as_table_like_mut) {
+                    table.insert("json", Item::Value(inline(json).map_err(|why| refused(&why))?));
+                }
+            }
+        }
+        Ok(document.to_string())
+    }
+
+    /// Whether what it sends holds a password, a token or a cookie.
+    pub fn holds_credentials(&self) -> bool {
+        let requests = self
+            .bench
+            .values()
+            .flat_map(|workload| workload.requests.iter().chain(workload.flows.iter().flat_map(|flow| &flow.steps)));
+        requests.into_iter().any(|request| {
+            let secret = |name: &String| ["authorization", "cookie"].contains(&name.to_ascii_lowercase().as_str());
+            let is_given = request.user.is_some() || request.bearer.is_some() || !request.cookies.is_empty();
+            is_given || request.headers.keys().any(secret)
+        })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::bench::invariants::sendable;
+/// Where a request stands in a workload.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// Its number.
+    Request(usize),
+    /// The flow's number, and its own in there.
+    Step(usize, usize),
+}
 
-    /// What is looked for by fuzzing, of what it begins with.
-    #[test]
-    fn every_request_of_the_seeds_can_be_sent() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
-        let seeds: Vec<_> = fs::read_dir(folder.join("seeds/workload")).unwrap().map(|f| f.unwrap().path()).collect();
-        assert!(!seeds.is_empty());
-        for seed in seeds {
-            let files = folder.join("files");
-            let file = BenchFile::parse(&fs::read_to_string(&seed).unwrap(), &files.join("bench.toml"))
-                .unwrap_or_else(|failure| panic!("{}: {failure:?}", seed.display()));
-            let mut config = Config::new(file.target().unwrap_or("http://localhost:1/").parse().unwrap());
-            file.apply(&mut config, None).unwrap();
-            assert!(config.check().is_ok() && config.mix().is_ok(), "{}: {:?}", seed.display(), config.mix().err());
-            sendable(&config, &files);
+fn requests_mut(workload: &mut Workload) -> Vec<(Place, &mut RequestSpec)> {
+    let alone = workload.requests.iter_mut().enumerate().map(|(i, request)| (Place::Request(i), request));
+    let steps = workload
+        .flows
+        .iter_mut()
+        .enumerate()
+        .flat_map(|(i, flow)| flow.steps.iter_mut().enumerate().map(move |(j, step)| (Place::Step(i, j), step)));
+    alone.chain(steps).collect()
+}
+
+/// A JSON value as TOML has it within a line.
+fn inline(json: &serde_json::Value) -> Result<Value, &'static str> {
+    use serde_json::Value as Json;
+    Ok(match json {
+        Json::Null => return Err("TOML has no null"),
+        Json::Bool(value) => (*value).into(),
+        Json::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(value), ..) => value.into(),
+            (None, None, Some(value)) => value.into(),
+            _ => return Err("TOML has no whole numbers above 9223372036854775807"),
+        },
+        Json::String(text) => text.into(),
+        Json::Array(values) => Value::Array(values.iter().map(inline).collect::<Result<Array, _>>()?),
+        Json::Object(fields) => {
+            let mut table = InlineTable::new();
+            for (name, value) in fields {
+                table.insert(name, inline(value)?);
+            }
+            Value::InlineTable(table)
         }
-    }
+    })
+}
+
+/// What the requests of a replay have beside method and path.
+fn like(request: &RequestSpec) -> RequestSpec {
+    RequestSpec { name: None, method: "GET".to_owned(), ..request.clone() }
 }

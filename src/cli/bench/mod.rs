@@ -3,6 +3,7 @@
 mod connection;
 mod file;
 mod find_max;
+mod print_config;
 mod protocol;
 mod replay;
 mod request;
@@ -11,6 +12,7 @@ mod schedule;
 mod trial;
 mod watch;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::thread;
@@ -21,7 +23,7 @@ use self::connection::ConnectionArgs;
 use self::file::BenchFile;
 use self::find_max::FindMax;
 use self::protocol::ProtocolArgs;
-use self::replay::ReplayArgs;
+use self::replay::{Replay, ReplayArgs};
 use self::request::RequestArgs;
 use self::results::Recording;
 use self::schedule::ScheduleArgs;
@@ -75,11 +77,12 @@ pub struct Args {
     #[command(flatten)]
     protocol: ProtocolArgs,
     /// When to wake for what is due: exact, a time like 500us (fewer wake-ups, more lag), or spin (burns a core)
-    #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", default_value = "exact", help_heading = "Load")]
-    pacing: Pacing,
-    /// How sockets are driven: auto, epoll or uring
-    #[arg(long, value_name = "IO", env = "SCALECTL_IO", default_value = "auto", help_heading = "Load")]
-    io: Io,
+    /// [default: exact]
+    #[arg(long, value_name = "PACING", env = "SCALECTL_PACING", help_heading = "Load")]
+    pacing: Option<Pacing>,
+    /// How sockets are driven: auto, epoll or uring [default: auto]
+    #[arg(long, value_name = "IO", env = "SCALECTL_IO", help_heading = "Load")]
+    io: Option<Io>,
     /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
     #[arg(short, long, value_name = "N", env = "SCALECTL_CONNECTIONS", help_heading = "Load")]
     connections: Option<u32>,
@@ -98,13 +101,16 @@ pub struct Args {
     /// Mix of requests from scalectl.toml, for a service [default: default]
     #[arg(short = 'w', long, value_name = "NAME", env = "SCALECTL_WORKLOAD", help_heading = "Request")]
     workload: Option<Name>,
-    /// File that describes the run: the [bench.NAME] tables of a scalectl.toml, and target, headers, slo, connections,
-    /// threads, timeout, grace, seed and insecure beside them; flags go before it
+    /// File that describes the run: the [bench.NAME] tables of a scalectl.toml, and beside them target, headers, and
+    /// flags under their names, like no_keepalive = true; flags go before it
     #[arg(long, value_name = "FILE", env = "SCALECTL_BENCH_FILE", help_heading = "Request")]
     bench_file: Option<PathBuf>,
     /// Send one request of every kind, and every flow once; print what was sent and what came back
     #[arg(long = "try", help_heading = "Request")]
     r#try: bool,
+    /// Print the run as a bench file, for --bench-file, and send nothing
+    #[arg(long, conflicts_with = "try", help_heading = "Request")]
+    print_config: bool,
     #[command(flatten)]
     request: RequestArgs,
     /// Connect to this unix socket instead of the URL's host and port
@@ -134,6 +140,15 @@ enum Rps {
     Max,
 }
 
+impl fmt::Display for Rps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rate(rate) => rate.fmt(f),
+            Self::Max => f.write_str("max"),
+        }
+    }
+}
+
 impl FromStr for Rps {
     type Err = String;
 
@@ -153,7 +168,10 @@ impl Args {
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
-        let config = self.config(global)?;
+        let (config, replay) = self.config(global)?;
+        if self.print_config {
+            return print_config::run(&self, &config, replay.as_ref(), global);
+        }
         if let Some(note) = config.reach.notes().filter(|_| !global.quiet) {
             anstream::eprintln!("note: {note}");
         }
@@ -171,7 +189,8 @@ impl Args {
         Ok(exit_of(&summary))
     }
 
-    fn config(&self, global: &Global) -> Result<Config, Failure> {
+    /// The run, and the log that its requests come from, where there is one.
+    fn config(&self, global: &Global) -> Result<(Config, Option<Replay>), Failure> {
         let file = self.bench_file.as_deref().map(BenchFile::read).transpose()?;
         let own_target = file.as_ref().and_then(BenchFile::target).filter(|_| self.target.is_none());
         let found = if own_target.is_some() { None } else { self.service(global)? };
@@ -193,9 +212,9 @@ impl Args {
                 config
             }
             None => {
-                let target = match (&self.target, self.request.first_target()?) {
-                    (None, Some(target)) => target,
-                    (target, _) => parse(target.as_deref().unwrap_or_default())?,
+                let target = match &self.target {
+                    Some(target) => parse(target)?,
+                    None => self.request.first_target()?.map_or_else(|| parse(""), Ok)?,
                 };
                 let requests = self.request.requests(&target)?;
                 let mut config = Config::new(target);
@@ -203,9 +222,11 @@ impl Args {
                 config
             }
         };
-        if self.replay.is_wanted() {
-            let like = self.request.requests(&config.target)?;
-            self.replay.apply(&mut config, &like, global)?;
+        let replay = self.replay.replay().or(file.as_ref().and_then(BenchFile::replay));
+        if let Some(replay) = &replay {
+            self.is_replayed_as_it_is()?;
+            let like = if file.is_some() { config.requests.clone() } else { self.request.requests(&config.target)? };
+            replay.apply(&mut config, &like, global)?;
         }
         self.request.expect(&mut config);
         match self.rps {
@@ -213,8 +234,8 @@ impl Args {
             Some(Rps::Rate(rate)) => config.rate = rate,
             None => {}
         }
-        config.pacing = self.pacing;
-        config.io = self.io;
+        config.pacing = self.pacing.unwrap_or(config.pacing);
+        config.io = self.io.unwrap_or(config.io);
         let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
         self.protocol.apply(&mut config);
         self.schedule.apply(&mut config, self.rps.is_some(), length)?;
@@ -224,13 +245,32 @@ impl Args {
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.grace = self.grace.or(config.grace);
         config.insecure |= self.insecure;
-        config.unix_socket.clone_from(&self.unix_socket);
+        config.unix_socket = self.unix_socket.clone().or(config.unix_socket.take());
         self.connection.apply(&mut config)?;
-        config.abort_on.clone_from(&self.watch.abort_on);
+        if !self.watch.abort_on.is_empty() {
+            config.abort_on.clone_from(&self.watch.abort_on);
+        }
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }
-        Ok(config)
+        Ok((config, replay))
+    }
+
+    /// Refuses what would replace the timing of a log that a bench file names; beside `--replay` the flags themselves
+    /// are refused.
+    fn is_replayed_as_it_is(&self) -> Result<(), Failure> {
+        let given = [
+            ("--rps", self.rps.is_some()),
+            ("--duration", self.duration.is_some()),
+            ("--requests", self.requests.is_some()),
+            ("--stage", self.schedule.has_stages()),
+            ("--find-max", self.find_max.is_wanted()),
+        ];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((flag, _)) => Err(Failure::usage(format!("the bench file replays a log, which {flag} cannot change"))
+                .hint("leave the flag out, or take replay out of the file")),
+            None => Ok(()),
+        }
     }
 
     /// Takes the request that the flags describe instead of a workload's, if they do.

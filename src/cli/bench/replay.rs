@@ -30,19 +30,33 @@ pub struct ReplayArgs {
     replay_unsafe: bool,
 }
 
-impl ReplayArgs {
-    /// Whether a log is replayed.
-    pub fn is_wanted(&self) -> bool {
-        self.replay.is_some()
-    }
+/// A log that is replayed, and how.
+#[derive(Debug, Clone)]
+pub struct Replay {
+    /// Its file; `-` is stdin.
+    pub log: PathBuf,
+    /// How many times as fast.
+    pub speed: Speed,
+    /// Whether every method is sent.
+    pub is_unsafe: bool,
+}
 
+impl ReplayArgs {
+    /// The log that the flags name.
+    pub fn replay(&self) -> Option<Replay> {
+        let log = self.replay.clone()?;
+        Some(Replay { log, speed: self.speed.unwrap_or_default(), is_unsafe: self.replay_unsafe })
+    }
+}
+
+impl Replay {
     /// Takes the log for what `config` is to send, each request with the headers of the first of `like`.
     ///
     /// # Errors
     ///
     /// It cannot be read or replayed, or the target has a path of its own.
     pub fn apply(&self, config: &mut Config, like: &[RequestSpec], global: &Global) -> Result<(), Failure> {
-        let Some(path) = &self.replay else { return Ok(()) };
+        let path = &self.log;
         if config.target.path != "/" {
             let what = format!("the URL has the path {}, but a replay takes paths from its log", config.target.path);
             return Err(Failure::usage(what).hint("leave the path out of the URL"));
@@ -54,8 +68,7 @@ impl ReplayArgs {
         } else {
             Box::new(BufReader::new(File::open(path).map_err(|e| cannot(e.to_string()))?))
         };
-        let recording = Recording::read(log, self.speed.unwrap_or_default(), self.replay_unsafe)
-            .map_err(|error| cannot(error.to_string()))?;
+        let recording = Recording::read(log, self.speed, self.is_unsafe).map_err(|error| cannot(error.to_string()))?;
         let skipped = recording.skipped();
         if !skipped.is_empty() {
             global.say(&format!("{} lines of {name} are left out: {skipped}", skipped.count()));

@@ -22,6 +22,11 @@ pub struct ScheduleArgs {
 }
 
 impl ScheduleArgs {
+    /// Whether there are stages among the flags.
+    pub fn has_stages(&self) -> bool {
+        !self.stages.is_empty()
+    }
+
     /// Takes the flags, over what `config` has from a workload.
     ///
     /// # Errors
