@@ -56,6 +56,19 @@ mod tests {
         seeds("access_log").iter().for_each(|seed| access_log(seed));
     }
 
+    /// But for the fuzzer itself, and a reader that ours is compared with.
+    #[test]
+    fn fuzzing_has_the_dependencies_of_the_crate() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bench/../..");
+        let [own, fuzz] =
+            ["Cargo.toml", "tests/fuzz/Cargo.toml"].map(|file| fs::read_to_string(root.join(file)).unwrap());
+        let dependencies = fuzz.split("[dependencies]").nth(1).and_then(|rest| rest.split("[[bin]]").next()).unwrap();
+        for line in dependencies.lines().filter(|line| line.contains(" = ")) {
+            let is_own = line.starts_with("libfuzzer-sys ") || line.starts_with("loona-hpack ");
+            assert!(is_own || own.lines().any(|other| other == line), "{line}");
+        }
+    }
+
     #[test]
     fn pieces_make_the_whole() {
         let bytes: Vec<u8> = (0..=255).collect();

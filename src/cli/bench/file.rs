@@ -11,8 +11,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, TomlError, Value};
 
-use super::Rps;
-use super::replay::Replay;
+use super::values::{Replay, Rps};
 use crate::bench::{
     Config, ConnectTo, Family, Io, Length, Pacing, Process, Protocol, RequestSpec, Resolve, Slo, Speed, TlsVersion,
     Workload,
@@ -150,10 +149,19 @@ impl BenchFile {
     ///
     /// It cannot be read, or is no bench file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
+        let text = fs::read_to_string(path)
+            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of the file at `path`.
+    ///
+    /// # Errors
+    ///
+    /// It is no bench file.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, Failure> {
         let shown = path.display();
-        let text =
-            fs::read_to_string(path).map_err(|error| Failure::usage(format!("{shown} cannot be read: {error}")))?;
-        let mut file: Self = toml::from_str(&text).map_err(|error| {
+        let mut file: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             Failure::usage(format!("{shown}:{line}: {}", error.message().trim()))
@@ -423,4 +431,47 @@ fn inline(json: &serde_json::Value) -> Result<Value, &'static str> {
 /// What the requests of a replay have beside method and path.
 fn like(request: &RequestSpec) -> RequestSpec {
     RequestSpec { name: None, method: "GET".to_owned(), ..request.clone() }
+}
+
+/// What has to hold of any text, as [`crate::bench::invariants`] has it: it is refused with a reason, or every request of
+/// it can be sent, and it describes the same run once it was written again. Files are read in `folder` only.
+///
+/// # Panics
+///
+/// It is not so.
+#[cfg(any(test, fuzzing))]
+pub fn describes_a_run(text: &str, folder: &Path) {
+    let path = folder.join("bench.toml");
+    let run = |text: &str| {
+        let file = BenchFile::parse(text, &path).ok()?;
+        let mut config = Config::new(file.target().unwrap_or("http://localhost:1/").parse().ok()?);
+        config.seed = 1;
+        file.apply(&mut config, None).ok().map(|()| (config, file.replay()))
+    };
+    let Some((config, replay)) = run(text) else { return };
+    crate::bench::invariants::sendable(&config, folder);
+    let Ok(written) = BenchFile::of(&config, replay.as_ref()).and_then(|file| file.text()) else { return };
+    let Some((again, replayed)) = run(&written) else { panic!("it is refused once it was written: {written}") };
+    assert_eq!(format!("{again:#?}"), format!("{config:#?}"), "{written}");
+    assert_eq!(format!("{replayed:?}"), format!("{replay:?}"), "{written}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seed_describes_a_run() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz");
+        let seeds: Vec<_> = fs::read_dir(folder.join("seeds/workload")).unwrap().map(|f| f.unwrap().path()).collect();
+        assert!(!seeds.is_empty());
+        for seed in seeds {
+            let (text, files) = (fs::read_to_string(&seed).unwrap(), folder.join("files"));
+            let file = BenchFile::parse(&text, &files.join("bench.toml")).unwrap();
+            let mut config = Config::new(file.target().unwrap_or("http://localhost:1/").parse().unwrap());
+            file.apply(&mut config, None).unwrap();
+            assert!(config.check().is_ok() && config.mix().is_ok(), "{}: {:?}", seed.display(), config.mix().err());
+            describes_a_run(&text, &files);
+        }
+    }
 }

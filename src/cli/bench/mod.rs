@@ -10,11 +10,10 @@ mod request;
 mod results;
 mod schedule;
 mod trial;
+mod values;
 mod watch;
 
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::thread;
 
 use anyhow::Result;
@@ -23,10 +22,11 @@ use self::connection::ConnectionArgs;
 use self::file::BenchFile;
 use self::find_max::FindMax;
 use self::protocol::ProtocolArgs;
-use self::replay::{Replay, ReplayArgs};
+use self::replay::ReplayArgs;
 use self::request::RequestArgs;
 use self::results::Recording;
 use self::schedule::ScheduleArgs;
+use self::values::{Replay, Rps};
 use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
@@ -38,7 +38,7 @@ use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
 use crate::ui::bench::LiveBench;
-use crate::units::{Name, Rate, TimeSpan};
+use crate::units::{Name, TimeSpan};
 
 /// Arguments of `scalectl bench`.
 #[derive(Debug, clap::Args)]
@@ -131,33 +131,6 @@ pub struct Args {
     output: Vec<Output>,
     #[command(flatten)]
     find_max: FindMax,
-}
-
-/// A rate, or as much as the target takes.
-#[derive(Debug, Clone, Copy)]
-enum Rps {
-    Rate(Rate),
-    Max,
-}
-
-impl fmt::Display for Rps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Rate(rate) => rate.fmt(f),
-            Self::Max => f.write_str("max"),
-        }
-    }
-}
-
-impl FromStr for Rps {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "max" => Ok(Self::Max),
-            rate => rate.parse().map(Self::Rate).map_err(|error| format!("{error}, or max")),
-        }
-    }
 }
 
 impl Args {

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::file::BenchFile;
-use super::replay::Replay;
+use super::values::Replay;
 use super::{Args, failure};
 use crate::bench::{self, Config};
 use crate::cli::{Global, stdout};

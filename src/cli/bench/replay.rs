@@ -5,6 +5,7 @@ use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::values::Replay;
 use crate::bench::{Config, Recording, RequestSpec, Speed};
 use crate::cli::Global;
 use crate::error::Failure;
@@ -28,17 +29,6 @@ pub struct ReplayArgs {
     /// Send every method of the log, whatever it changes; bodies are empty, as logs have none
     #[arg(long, requires = "replay")]
     replay_unsafe: bool,
-}
-
-/// A log that is replayed, and how.
-#[derive(Debug, Clone)]
-pub struct Replay {
-    /// Its file; `-` is stdin.
-    pub log: PathBuf,
-    /// How many times as fast.
-    pub speed: Speed,
-    /// Whether every method is sent.
-    pub is_unsafe: bool,
 }
 
 impl ReplayArgs {

@@ -12,3 +12,5 @@ pub mod file;
 mod tls;
 #[path = "../../../src/units.rs"]
 pub mod units;
+#[path = "../../../src/cli/bench/values.rs"]
+pub mod values;

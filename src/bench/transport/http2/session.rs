@@ -4,6 +4,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
+use http::HeaderName;
+
 use super::frame::{self, Head};
 use super::hpack::{Malformed, Table};
 use crate::bench::answer::Answer;
@@ -417,6 +419,10 @@ impl Session {
         let Some(place) = place else { return Ok(()) };
         let stream = &mut self.streams[place];
         stream.read(of.bytes, now);
+        if found.has_bad_line {
+            self.refuse(place, "a header of the answer is not valid", done);
+            return Ok(());
+        }
         match (stream.status, found.status) {
             (None, Some(100..200)) if found.status != Some(101) && !of.is_end => return Ok(()),
             (None, Some(status @ 200..)) => {
@@ -710,6 +716,8 @@ struct Found {
     length: Option<u64>,
     /// All the others as header lines, where they are wanted.
     lines: Option<Vec<u8>>,
+    /// Whether one of them is none in HTTP/1.1 either: it could pass for several.
+    has_bad_line: bool,
 }
 
 impl Found {
@@ -734,9 +742,13 @@ impl Found {
                 found.length = Some(number(value.decode(&mut room)?).ok_or(Malformed)?);
             }
             if let Some(lines) = &mut found.lines {
-                lines.extend_from_slice(name.decode(&mut room)?);
+                let name = name.decode(&mut room)?;
+                found.has_bad_line |= HeaderName::from_lowercase(name).is_err();
+                lines.extend_from_slice(name);
                 lines.extend_from_slice(b": ");
-                lines.extend_from_slice(value.decode(&mut room)?);
+                let value = value.decode(&mut room)?;
+                found.has_bad_line |= value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
+                lines.extend_from_slice(value);
                 lines.extend_from_slice(b"\r\n");
             }
             Ok(())
@@ -769,6 +781,7 @@ fn malformed(why: impl Into<String>) -> Fault {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::transport::http2::hpack;
 
     /// Type and stream of each frame that is to be written.
     fn queued(session: &Session) -> Vec<(u8, u32)> {
@@ -779,6 +792,35 @@ mod tests {
             rest = &rest[frame::HEAD + head.length..];
         }
         frames
+    }
+
+    /// RFC 9113, 8.2.1.
+    #[test]
+    fn a_header_that_could_pass_for_two_is_refused() {
+        for (name, value, is_valid) in
+            [("x-a", "b\tc", true), ("x-a", "b\r\nset-cookie: c=d", false), ("X-A", "b", false), ("x a", "b", false)]
+        {
+            let mut session = Session::default();
+            let request = Request { bytes: b"", head: 0, is_head: false, closes: false, keeps_answer: true };
+            session.send(0, &request, &[0x82]);
+            let mut block = vec![0x88];
+            hpack::write(&mut block, name.as_bytes(), value.as_bytes());
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, frame::SETTINGS, 0, 0, &[]);
+            frame::write(&mut bytes, frame::HEADERS, frame::END_HEADERS | frame::END_STREAM, 1, &block);
+            let mut done = VecDeque::new();
+            session.received(&bytes, 1, &mut done).unwrap();
+            match done.pop_front() {
+                Some(Completion::Answered { answer, .. }) => {
+                    assert!(is_valid, "{name}: {value}");
+                    assert_eq!(answer.unwrap().header(name), Some(value));
+                }
+                Some(Completion::Failed { fault, .. }) => {
+                    assert!(!is_valid && fault.detail.contains("a header"), "{name}: {value}: {fault:?}");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
     }
 
     #[test]
