@@ -519,14 +519,15 @@ impl Nginx {
             .map(|what| format!("{what}_temp_path {root}/{what};"))
             .concat();
         let tls = format!("ssl_certificate {root}/cert; ssl_certificate_key {root}/key;");
+        let pages = "location / { return 200 'hello world'; } location /from { return 302 /to; }";
         let text = format!(
             "daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;
             events {{ worker_connections 1000; }}
             http {{ {temporary} log_format own '$server_protocol $status'; access_log {root}/access.log own;
                 keepalive_requests 100;
-                server {{ listen 127.0.0.1:{two} ssl http2; {tls} location / {{ return 200 'hello world'; }} }}
-                server {{ listen 127.0.0.1:{one} ssl; {tls} location / {{ return 200 'hello world'; }} }}
-                server {{ listen 127.0.0.1:{plain} http2; location / {{ return 200 'hello world'; }} }} }}"
+                server {{ listen 127.0.0.1:{two} ssl http2; {tls} {pages} }}
+                server {{ listen 127.0.0.1:{one} ssl; {tls} {pages} }}
+                server {{ listen 127.0.0.1:{plain} http2; {pages} }} }}"
         );
         fs::write(folder.path().join("conf"), text).unwrap();
         let child = Command::new("nginx").args(["-c", &format!("{root}/conf"), "-e", "stderr"]).spawn().unwrap();
@@ -586,6 +587,20 @@ fn nginx_over_tls_and_without_it() {
         let is_tls = url.starts_with("https");
         assert_eq!(summary.histograms.tls.count(), if is_tls { summary.connections.opened } else { 0 });
     }
+    // Redirects, which nginx writes as whole URLs.
+    for url in [format!("https://localhost:{two}/from"), format!("http://localhost:{plain}/from")] {
+        let mut config = config(&url);
+        (config.insecure, config.protocol, config.streams, config.redirects) = (true, Protocol::Http2, 10, 1);
+        config.length = Length::Requests(500);
+        config.closed_loop = true;
+        let summary = run(&config);
+        let c = summary.counts;
+        assert_eq!((c.ok, c.redirects, c.wire), (500, 500, [1000; 2]), "{url}: {c:?} {:?}", summary.evidence);
+        logged += 500;
+        nginx.until("all are logged", || nginx.logged("HTTP/2.0 200") >= logged);
+        assert_eq!(nginx.logged("HTTP/2.0 200"), logged);
+    }
+    assert_eq!(nginx.logged("HTTP/2.0 302"), 1000);
     let mut config = config(&format!("https://localhost:{one}/"));
     (config.insecure, config.protocol) = (true, Protocol::Auto);
     let summary = bench::run(&config, &mut ()).unwrap();

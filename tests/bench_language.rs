@@ -381,6 +381,78 @@ fn a_printed_run_sends_the_same_bytes() {
     }
 }
 
+/// Leads on twice, the second time with another method, each time by another way of writing where to.
+fn leading(seen: &Seen) -> Fate {
+    match seen.path.as_str() {
+        "/start/here" => Fate::with(307, &["Location: ../next?x=1#part", "Set-Cookie: a=1"], "not here"),
+        "/next?x=1" => Fate::with(303, &["location: /end", "connection: close"], ""),
+        "/end" if seen.method == "GET" && seen.header("content-length").is_none() && seen.body.is_empty() => {
+            Fate::with(200, &[], &json!({"cookie": seen.header("cookie")}).to_string())
+        }
+        "/loop" => Fate::with(302, &["Location: /loop"], ""),
+        "/away" => Fate::with(302, &["Location: http://other.test/"], ""),
+        _ => Fate::with(500, &[], "not to be asked for"),
+    }
+}
+
+/// A request spans its redirects: each is a request of its own for the server, and none for the schedule.
+#[test]
+fn redirects_are_followed_as_far_as_allowed() {
+    every_io(|io| {
+        let server = Server::start(leading);
+        let request = json!({"method": "POST", "path": "/start/here", "body": "hi", "assert": [{"contains": "null"}]});
+        let mut config = config(&server, 40, json!({"requests": [request]}));
+        (config.io, config.redirects) = (io, 2);
+        let c = run(&config).counts;
+        assert_eq!((c.ok, c.redirects, c.wire), (40, 80, [120, 120]));
+        assert_eq!(server.count(), 120);
+        let posts = server.seen().iter().filter(|seen| seen.method == "POST" && seen.body == b"hi").count();
+        assert_eq!(posts, 80, "307 keeps method and body, 303 does not");
+        // One less, none at all.
+        for (redirects, ok, wire) in [(1, 0, 80), (0, 0, 40)] {
+            config.redirects = redirects;
+            let summary = run(&config);
+            let c = summary.counts;
+            assert_eq!((c.ok, c.http_error, c.redirects, c.wire[0]), (ok, 40, u64::from(redirects) * 40, wire));
+            let cause = if redirects == 0 { Cause::Assertion } else { Cause::Redirect };
+            assert_eq!(summary.errors[0].kind.cause, cause);
+        }
+        assert_eq!(server.count(), 240);
+    });
+}
+
+#[test]
+fn redirects_that_lead_nowhere_are_errors_and_flows_keep_their_cookies() {
+    every_io(|io| {
+        let server = Server::start(leading);
+        for (path, wire, said) in [("/loop", 120, "after 3 redirects"), ("/away", 30, "a run has one target")] {
+            let before = server.count();
+            let mut config = config(&server, 30, json!({"requests": [{"path": path}]}));
+            (config.io, config.redirects) = (io, 3);
+            let summary = run(&config);
+            assert_eq!((summary.counts.http_error, summary.counts.wire), (30, [wire, wire]), "{path}");
+            assert_eq!(server.count() - before, wire);
+            assert!(summary.evidence[0].detail.contains(said), "{:?}", summary.evidence[0]);
+        }
+        let step =
+            json!({"method": "POST", "path": "/start/here", "assert": [{"pointer": "/cookie", "equals": "a=1"}]});
+        let mut config = config(&server, 30, json!({"flows": [{"name": "f", "steps": [step]}]}));
+        (config.io, config.redirects) = (io, 5);
+        let summary = run(&config);
+        let c = summary.counts;
+        assert_eq!((c.ok, summary.flows.completed, c.redirects), (30, 30, 60), "{:?}", summary.evidence);
+    });
+    // Tried out, each answer is shown.
+    let server = Server::start(leading);
+    let url = format!("{}/start/here", server.url().trim_end_matches('/'));
+    let output = scalectl(&["bench", &url, "-d", "hi", "-m", "POST", "--redirects", "2", "--try"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), server.count()), (Some(0), 3), "{printed}");
+    for said in ["> POST /start/here HTTP/1.1\n", "> POST /next?x=1 HTTP/1.1\n", "> GET /end HTTP/1.1\n"] {
+        assert!(printed.contains(said), "{said}: {printed}");
+    }
+}
+
 #[test]
 fn what_cannot_be_sent_is_refused_with_what_can() {
     let server = Server::start(|_| Fate::Answer(200, 0));

@@ -51,6 +51,7 @@ impl Run {
                 outcome: Outcome::Ok,
                 status: None,
                 retries: 0,
+                redirects: 0,
                 wire: (1, 1),
                 bytes: (0, 0),
             });

@@ -198,6 +198,7 @@ mod tests {
             outcome: if n % 10 == 3 { Outcome::NetworkError(fault()) } else { Outcome::Ok },
             status: Some(200),
             retries: 0,
+            redirects: 0,
             wire: (1, 1),
             bytes: (1, 1),
         }

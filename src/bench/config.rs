@@ -13,6 +13,7 @@ use super::control::Control;
 use super::mix::{Ingredients, Mix, MixError};
 use super::protocol::Protocol;
 use super::reach::{Reach, ReachError};
+use super::redirect::Following;
 use super::replay::Recording;
 use super::schedule::Schedule;
 use super::slo::Slo;
@@ -125,6 +126,8 @@ pub struct Config {
     pub requests: Vec<RequestSpec>,
     /// Flows, part of the mix.
     pub flows: Vec<FlowSpec>,
+    /// The most redirects that a request goes through.
+    pub redirects: u32,
     /// Files whose rows give values.
     pub feeds: BTreeMap<String, FeedSpec>,
     /// Arrivals a second; without a meaning in a closed loop.
@@ -245,6 +248,7 @@ impl Config {
             target,
             requests: Vec::new(),
             flows: Vec::new(),
+            redirects: 0,
             feeds: BTreeMap::new(),
             rate: Self::default_rate(),
             closed_loop: false,
@@ -304,7 +308,8 @@ impl Config {
         let steps = flows.iter_mut().flat_map(|flow| &mut flow.steps);
         requests.iter_mut().chain(steps).for_each(|request| self.reach.adapt(request));
         let ingredients = Ingredients { requests: &requests, flows: &flows, feeds: &self.feeds };
-        let mix = Mix::of(&self.target, ingredients, self.seed)?;
+        let following = Following::new(&self.target, self.redirects);
+        let mix = Mix::of(&self.target, ingredients, self.seed)?.following(following);
         Ok(match &self.replay {
             Some(recording) => mix.replaying(Arc::clone(recording)),
             None => mix,

@@ -1,6 +1,7 @@
-//! One request from its due time to its end, over one attempt or two.
+//! One request from its due time to its end, over all its attempts and redirects.
 
 use super::mix::Mix;
+use super::redirect::Hop;
 use super::sample::{Cause, Fault, Outcome, Sample};
 use super::schedule::Arrival;
 use super::transport::Exchange;
@@ -22,6 +23,12 @@ pub struct Flight {
     retries: u64,
     /// Attempts that the target says it did not process.
     refusals: u64,
+    /// What redirects have made of it.
+    hop: Option<Box<Hop>>,
+    /// How many it went through.
+    redirects: u64,
+    /// When it started (CLOCK_MONOTONIC), once it was redirected: before that its last attempt says so.
+    started: Option<u64>,
     /// Heads that earlier attempts wrote, at least and at most as the server counts them.
     wire: (u64, u64),
     /// Bytes that earlier attempts read and wrote.
@@ -55,6 +62,9 @@ impl Flight {
             kind: None,
             retries: 0,
             refusals: 0,
+            hop: None,
+            redirects: 0,
+            started: None,
             wire: (0, 0),
             bytes: (0, 0),
             dials: false,
@@ -76,6 +86,11 @@ impl Flight {
     /// The run through a flow of which it is a step.
     pub fn visit(&self) -> Option<&Visit> {
         self.visit.as_deref()
+    }
+
+    /// What redirects have made of it, and the run through a flow, to be changed.
+    pub fn parts(&mut self) -> (Option<&Hop>, Option<&mut Visit>) {
+        (self.hop.as_deref(), self.visit.as_deref_mut())
     }
 
     /// The same, to be changed.
@@ -129,9 +144,26 @@ impl Flight {
         self.bytes.1 += exchange.written;
     }
 
+    /// What redirects have made of it, if it went through one.
+    pub fn hop(&self) -> Option<&Hop> {
+        self.hop.as_deref()
+    }
+
+    /// Takes note of an answer that leads on.
+    pub fn redirect(&mut self, exchange: &Exchange, hop: Hop) {
+        self.started = Some(self.started(exchange));
+        self.hop = Some(Box::new(hop));
+        self.redirects += 1;
+        self.wire.0 += u64::from(exchange.head_is_written);
+        self.wire.1 += u64::from(exchange.written > 0);
+        self.bytes.0 += exchange.read;
+        self.bytes.1 += exchange.written;
+    }
+
     /// When it started (CLOCK_MONOTONIC): when its first bytes were handed over, or a connection for them begun.
     fn started(&self, exchange: &Exchange) -> u64 {
-        if self.dials || self.retries > 0 { self.begun } else { self.begun.max(exchange.started) }
+        let first = if self.dials || self.retries > 0 { self.begun } else { self.begun.max(exchange.started) };
+        self.started.unwrap_or(first)
     }
 
     /// What is known of it after its end, in a run that began at `start` (CLOCK_MONOTONIC).
@@ -150,6 +182,7 @@ impl Flight {
             outcome,
             status,
             retries: self.retries,
+            redirects: self.redirects,
             wire: (self.wire.0 + u64::from(exchange.head_is_written && !exchange.is_refused), self.wire.1 + wire_most),
             bytes: (self.bytes.0 + exchange.read, self.bytes.1 + exchange.written),
         }

@@ -109,6 +109,11 @@ impl Kind {
         Ok(())
     }
 
+    /// Keeps every answer until it is judged.
+    pub fn keep_answers(&mut self) {
+        self.keeps_answer = true;
+    }
+
     /// What goes to the connection of a request whose bytes stand in `room`.
     pub fn outgoing<'a>(&self, room: &'a Room) -> transport::Request<'a> {
         let (bytes, head) = (room.bytes.as_slice(), room.head);

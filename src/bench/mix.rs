@@ -13,6 +13,7 @@ use super::answer::Answer;
 use super::check::captured_names;
 use super::feed::{FeedError, Feeds};
 use super::kind::{Kind, KindError};
+use super::redirect::{Following, Hop, Lead};
 use super::replay::Recording;
 use super::sample::Outcome;
 use super::schedule::Arrival;
@@ -126,6 +127,8 @@ pub struct Mix {
     rng: ChaCha8Rng,
     /// The log that method and path are taken from: there is a kind for each of its methods.
     replay: Option<Arc<Recording>>,
+    /// How far redirects are followed.
+    following: Option<Following>,
 }
 
 /// How far apart the draws of the steps of a flow begin, in words of the generator.
@@ -160,6 +163,7 @@ impl Mix {
             feeds,
             rng: ChaCha8Rng::seed_from_u64(seed),
             replay: None,
+            following: None,
         };
         for spec in requests {
             mix.add_request(target, spec)?;
@@ -178,6 +182,49 @@ impl Mix {
     pub fn replaying(mut self, recording: Arc<Recording>) -> Self {
         self.replay = Some(recording);
         self
+    }
+
+    /// Follows redirects.
+    #[must_use]
+    pub(super) fn following(mut self, following: Option<Following>) -> Self {
+        if following.is_some() {
+            self.kinds.iter_mut().for_each(Kind::keep_answers);
+        }
+        self.following = following;
+        self
+    }
+
+    /// What the answer to request `n` leads to, which redirects have made `hop` of; takes the cookies that a redirect
+    /// sets.
+    pub(super) fn lead(
+        &self,
+        n: u64,
+        status: u16,
+        answer: Option<&Answer>,
+        of: (Option<&Hop>, Option<&mut Visit>),
+    ) -> Lead {
+        if self.following.is_none() || !(300..400).contains(&status) {
+            return Lead::End;
+        }
+        let mut room = Room::default();
+        let (_, request) = self.wire(n, of.1.as_deref(), &mut room);
+        self.lead_from(&request.bytes[..request.head], status, answer, of)
+    }
+
+    /// The same of a request with this head.
+    pub(super) fn lead_from(
+        &self,
+        head: &[u8],
+        status: u16,
+        answer: Option<&Answer>,
+        (hop, visit): (Option<&Hop>, Option<&mut Visit>),
+    ) -> Lead {
+        let Some(following) = &self.following else { return Lead::End };
+        let lead = following.lead(status, answer, head, hop);
+        if let (Lead::To(_), Some(visit), Some(answer)) = (&lead, visit, answer) {
+            visit.cookies.take(answer);
+        }
+        lead
     }
 
     /// Kind and path of request `n` of the log, if there is one.
@@ -326,7 +373,10 @@ impl Mix {
             room.set_path(kind.method.as_str().len() + 1, path);
             return (index, kind.outgoing(room));
         }
-        if let [Kind { constant: Some(constant), .. }] = self.kinds.as_slice() {
+        let has_cookies = visit.is_some_and(|v| !v.cookies.is_empty());
+        if let [Kind { constant: Some(constant), .. }] = self.kinds.as_slice()
+            && !has_cookies
+        {
             return (0, self.kinds[0].outgoing(constant));
         }
         let mut rng = self.stream(n, visit.map_or(0, |v| v.step));
@@ -335,7 +385,6 @@ impl Mix {
             _ => self.choose(&mut rng),
         };
         let kind = &self.kinds[index];
-        let has_cookies = visit.is_some_and(|v| !v.cookies.is_empty());
         let room = match &kind.constant {
             Some(constant) if !has_cookies => constant,
             _ => {

@@ -51,6 +51,7 @@ mod progress;
 mod protocol;
 mod reach;
 mod recorder;
+mod redirect;
 mod replay;
 mod run;
 mod sample;

@@ -49,6 +49,8 @@ pub enum Cause {
     Status,
     /// It could not be parsed.
     Malformed,
+    /// It redirects to where the request cannot go.
+    Redirect,
     /// It is not what was asserted, or has not what was to be captured.
     Assertion,
     /// This machine ran out of file descriptors.
@@ -169,6 +171,8 @@ pub struct Sample {
     pub status: Option<u16>,
     /// How often it was sent again.
     pub retries: u64,
+    /// How many redirects it went through.
+    pub redirects: u64,
     /// How many heads the server must have counted for it, at least and at most.
     pub wire: (u64, u64),
     /// Bytes read and written.

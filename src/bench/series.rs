@@ -176,6 +176,7 @@ mod tests {
             outcome: Outcome::Ok,
             status: Some(200),
             retries: 0,
+            redirects: 0,
             wire: (1, 1),
             bytes: (1, 1),
         }

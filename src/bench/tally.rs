@@ -34,6 +34,9 @@ pub struct Counts {
     pub unfinished: u64,
     /// Sent a second time because the target had closed the reused connection.
     pub retries: u64,
+    /// Redirects that were followed, each of them a request of its own on the wire.
+    #[serde(default)]
+    pub redirects: u64,
     /// Request heads that the server must have counted, at least and at most.
     pub wire: [u64; 2],
     /// How often the target sent bytes that nothing asked for, after an answer or between two.
@@ -64,6 +67,7 @@ impl Counts {
             Outcome::Unfinished => &mut self.unfinished,
         } += 1;
         self.retries += sample.retries;
+        self.redirects += sample.redirects;
         self.wire[0] += sample.wire.0;
         self.wire[1] += sample.wire.1;
     }
@@ -79,6 +83,7 @@ impl Counts {
         self.timeout += other.timeout;
         self.unfinished += other.unfinished;
         self.retries += other.retries;
+        self.redirects += other.redirects;
         self.wire[0] += other.wire[0];
         self.wire[1] += other.wire[1];
         self.protocol_warnings += other.protocol_warnings;
@@ -332,6 +337,7 @@ mod tests {
             outcome,
             status: Some(200),
             retries: n % 3,
+            redirects: 0,
             wire: (1, 1),
             bytes: (100, 50),
         }

@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::clock::{nanos, now_ns};
 use super::config::Config;
 use super::mix::{Mix, Room};
+use super::redirect::{Hop, Lead};
 use super::run::{Error, dialer};
 use super::sample::{Cause, Fault, Outcome, Side};
 use super::transport::{Completion, Transport, Wait};
@@ -30,7 +31,7 @@ pub struct Trial {
     pub total_ns: u64,
 }
 
-/// Sends one request of every kind of the mix, flows as a whole up to a step that fails, and waits for each answer.
+/// Sends one request of every kind of the mix, each through its redirects, flows as a whole up to a step that fails, and waits for each answer.
 ///
 /// # Errors
 ///
@@ -42,10 +43,16 @@ pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
     let mut trials = Vec::new();
     for (kind, mut visit) in mix.every_entry() {
         let mut kind = kind;
+        let mut hop = None;
         loop {
-            let trial = attempt(config, &mix, &mut transport, kind, visit.as_mut())?;
+            let (trial, lead) = attempt(config, &mix, &mut transport, kind, (hop.as_ref(), visit.as_mut()))?;
             let is_ok = trial.outcome == Outcome::Ok;
             trials.push(trial);
+            if let Lead::To(next) = lead {
+                hop = Some(next);
+                continue;
+            }
+            hop = None;
             let Some(visit) = visit.as_mut().filter(|_| is_ok) else { break };
             // Whoever tries a flow out does not wait for its think times.
             if mix.next_step(0, visit).is_none() {
@@ -62,11 +69,12 @@ fn attempt(
     mix: &Mix,
     transport: &mut Transport,
     kind: usize,
-    visit: Option<&mut Visit>,
-) -> Result<Trial, Error> {
+    (hop, mut visit): (Option<&Hop>, Option<&mut Visit>),
+) -> Result<(Trial, Lead), Error> {
     const SLOT: usize = 0;
-    let mut room = Room::default();
-    let request = mix.content(kind, visit.as_deref(), &mut room);
+    let (mut room, mut detour) = (Room::default(), Room::default());
+    let first = mix.content(kind, visit.as_deref(), &mut room);
+    let request = hop.map_or(first, |hop| hop.write(&first, &mut detour));
     let mut trial = Trial {
         name: mix.names().swap_remove(kind),
         request: request.bytes.to_vec(),
@@ -94,16 +102,22 @@ fn attempt(
                 }
                 Completion::Joined { .. } => transport.send(SLOT, &request),
                 Completion::Answered { status, exchange, answer, .. } => {
-                    trial.outcome = mix.judge(kind, status, answer.as_deref(), visit);
+                    let head = &first.bytes[..first.head];
+                    let lead = mix.lead_from(head, status, answer.as_deref(), (hop, visit.as_deref_mut()));
+                    trial.outcome = match &lead {
+                        Lead::To(_) => Outcome::Ok,
+                        Lead::Lost(fault) => Outcome::HttpError(fault.clone()),
+                        Lead::End => mix.judge(kind, status, answer.as_deref(), visit),
+                    };
                     trial.answer = answer.map(|answer| *answer);
                     trial.first_byte_ns = Some(exchange.first_read.saturating_sub(begun));
                     trial.total_ns = exchange.last_read.saturating_sub(begun);
-                    return Ok(trial);
+                    return Ok((trial, lead));
                 }
                 Completion::Failed { fault, .. } => {
                     trial.outcome = Outcome::NetworkError(fault);
                     trial.total_ns = now_ns().saturating_sub(begun);
-                    return Ok(trial);
+                    return Ok((trial, Lead::End));
                 }
             }
         }
@@ -112,7 +126,7 @@ fn attempt(
             let detail = format!("no complete answer within {:?}", config.timeout.0);
             trial.outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
             trial.total_ns = now_ns().saturating_sub(begun);
-            return Ok(trial);
+            return Ok((trial, Lead::End));
         }
     }
 }

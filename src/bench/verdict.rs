@@ -208,6 +208,7 @@ mod tests {
                     outcome: Outcome::Ok,
                     status: Some(200),
                     retries: 0,
+                    redirects: 0,
                     wire: (1, 1),
                     bytes: (0, 0),
                 },
@@ -280,6 +281,7 @@ mod tests {
                 outcome: Outcome::Ok,
                 status: Some(200),
                 retries: 0,
+                redirects: 0,
                 wire: (1, 1),
                 bytes: (0, 0),
             };

@@ -18,6 +18,7 @@ use super::mix::{Mix, Room};
 use super::pool::Pool;
 use super::progress::Shard;
 use super::recorder::Recorder;
+use super::redirect::Lead;
 use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
@@ -126,6 +127,8 @@ struct Worker {
     /// When to look whether a slot's request has taken too long: at most one entry a slot, never too late.
     deadlines: BinaryHeap<Reverse<(u64, usize)>>,
     room: Room,
+    /// Room for what redirects make of requests.
+    detour: Room,
     /// The next steps of flows, once they are scheduled.
     later: Later,
     opened: u64,
@@ -169,6 +172,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         ),
         deadlines: BinaryHeap::new(),
         room: Room::default(),
+        detour: Room::default(),
         later: Later::default(),
         opened: 0,
         watch: SelfWatch::default(),
@@ -401,12 +405,26 @@ impl Worker {
         self.set_deadline(slot);
     }
 
-    /// Sends the request that a slot's connection was opened for.
+    /// Sends the request that a slot's connection was opened for, or what a redirect has made of it.
     fn send(&mut self, slot: usize) {
         let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
         let (kind, request) = self.orders.mix.wire(flight.n(), flight.visit(), &mut self.room);
         flight.is_of(kind);
-        self.transport.send(slot, &request);
+        match flight.hop() {
+            Some(hop) => self.transport.send(slot, &hop.write(&request, &mut self.detour)),
+            None => self.transport.send(slot, &request),
+        }
+    }
+
+    /// Sends it again, over another connection where this one has ended.
+    fn send_again(&mut self, slot: usize) {
+        // In HTTP/2 the failure of a request is not always that of its connection.
+        if self.transport.is_open(slot) {
+            self.send(slot);
+        } else {
+            self.dial(slot);
+            self.set_deadline(slot);
+        }
     }
 
     fn complete(&mut self, completion: Completion) {
@@ -421,19 +439,23 @@ impl Worker {
             Completion::Joined { slot } => self.send(slot),
             Completion::Answered { slot, status, exchange, answer } => {
                 let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
-                let kind = flight.kind_in(&self.orders.mix);
-                let outcome = self.orders.mix.judge(kind, status, answer.as_deref(), flight.visit_mut());
+                let answer = answer.as_deref();
+                let outcome = match self.orders.mix.lead(flight.n(), status, answer, flight.parts()) {
+                    Lead::To(hop) => {
+                        flight.redirect(&exchange, hop);
+                        return self.send_again(slot);
+                    }
+                    Lead::Lost(fault) => Outcome::HttpError(fault),
+                    Lead::End => {
+                        let kind = flight.kind_in(&self.orders.mix);
+                        self.orders.mix.judge(kind, status, answer, flight.visit_mut())
+                    }
+                };
                 self.finish(slot, End { outcome, status: Some(status), finished: exchange.last_read, exchange });
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
                 if is_reused && self.goes_again(slot, &fault, &exchange) {
-                    // In HTTP/2 the failure of a request is not always that of its connection.
-                    if self.transport.is_open(slot) {
-                        self.send(slot);
-                    } else {
-                        self.dial(slot);
-                        self.set_deadline(slot);
-                    }
+                    self.send_again(slot);
                 } else {
                     let outcome = Outcome::NetworkError(fault);
                     self.finish(slot, End { outcome, status, finished: now_ns(), exchange });

@@ -324,6 +324,9 @@ fn failures(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     if c.retries > 0 {
         line(out, "Retries", &format!("{} (the target had closed the connection)", count(c.retries)))?;
     }
+    if c.redirects > 0 {
+        line(out, "Redirects", &format!("{} followed", count(c.redirects)))?;
+    }
     if c.protocol_warnings > 0 {
         let times =
             if c.protocol_warnings == 1 { "once".to_owned() } else { format!("{} times", count(c.protocol_warnings)) };

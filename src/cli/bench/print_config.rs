@@ -94,6 +94,7 @@ mod tests {
         ("replay", &["http://127.0.0.1:9", "--replay", "LOG", "-H", "X-Who: me", "--expect-status", "2xx,404"]),
         ("speed", &["http://127.0.0.1:9", "--replay", "LOG", "--speed", "2.5"]),
         ("replay-unsafe", &["http://127.0.0.1:9", "--replay", "LOG", "--replay-unsafe", "--warmup", "1s"]),
+        ("redirects", &[URL, "--redirects", "3"]),
         ("http", &[URL, "--http", "auto"]),
         ("http2", &[URL, "--http2"]),
         ("streams", &[URL, "--http", "2", "--streams", "8"]),

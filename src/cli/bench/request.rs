@@ -55,6 +55,9 @@ pub struct RequestArgs {
     /// File of URLs or paths, one a line, all of the target, each asked for equally often
     #[arg(long, value_name = "FILE")]
     urls: Option<PathBuf>,
+    /// Follow up to so many redirects of a request, which lasts until the answer to the last one [default: 0]
+    #[arg(long, value_name = "N", env = "SCALECTL_REDIRECTS")]
+    redirects: Option<u32>,
     /// Statuses that count as ok, like 200,204 or 2xx [default: all below 400]
     #[arg(long, value_name = "STATUS")]
     expect_status: Option<StatusSet>,
@@ -174,6 +177,7 @@ impl RequestArgs {
 
     /// Puts what is expected of answers on every request of a run.
     pub fn expect(&self, config: &mut Config) {
+        config.redirects = self.redirects.unwrap_or(config.redirects);
         let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
         for request in config.requests.iter_mut().chain(steps) {
             request.expect_status = self.expect_status.clone().or(request.expect_status.take());

@@ -251,6 +251,7 @@ fn outcomes(summary: &Summary) -> Section {
         ("unfinished", counts.unfinished),
         ("unsent", counts.unsent),
         ("sent again", counts.retries),
+        ("redirects", counts.redirects),
     ];
     failed.into_iter().filter(|(_, number)| *number > 0).for_each(|(name, number)| row(name.to_owned(), number));
     summary.status.iter().for_each(|(status, number)| row(format!("status {status}"), *number));
