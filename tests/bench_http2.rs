@@ -617,7 +617,7 @@ fn nginx_over_tls_and_without_it() {
         config.length = Length::Requests(200);
         let assertion = format!("body equals {}", text()).parse().unwrap();
         config.requests = vec![bench::RequestSpec { assert: vec![assertion], ..bench::RequestSpec::get("/text") }];
-        let summary = run(&config);
+        let summary = bench::run(&config, &mut ()).unwrap();
         assert_eq!(summary.counts.ok, 200, "{:?}", summary.evidence);
         assert_eq!(summary.bytes.decompressed, 200 * text().len() as u64);
         assert!(summary.bytes.bodies < summary.bytes.decompressed / 3, "{:?}", summary.bytes);
