@@ -63,6 +63,7 @@ fn queue(seed: u64, requests: u64, rho: f64, factor: f64) -> Side {
             status: None,
             retries: 0,
             redirects: 0,
+            bodies: (0, 0),
             wire: (1, 1),
             bytes: (0, 0),
         });

@@ -495,6 +495,11 @@ fn another_library_reads_the_same_requests() {
     assert_eq!(seen, expected);
 }
 
+/// What nginx compresses.
+fn text() -> String {
+    ["all work and no play"; 40].join(" ")
+}
+
 /// nginx with HTTP/2 over TLS, HTTP/1.1 over TLS, and HTTP/2 without TLS.
 struct Nginx {
     child: Child,
@@ -519,7 +524,11 @@ impl Nginx {
             .map(|what| format!("{what}_temp_path {root}/{what};"))
             .concat();
         let tls = format!("ssl_certificate {root}/cert; ssl_certificate_key {root}/key;");
-        let pages = "location / { return 200 'hello world'; } location /from { return 302 /to; }";
+        let pages = format!(
+            "location / {{ return 200 'hello world'; }} location /from {{ return 302 /to; }}
+            location /text {{ gzip on; gzip_types *; return 200 '{}'; }}",
+            text()
+        );
         let text = format!(
             "daemon off; worker_processes 1; pid {root}/pid; error_log {root}/error.log;
             events {{ worker_connections 1000; }}
@@ -601,6 +610,18 @@ fn nginx_over_tls_and_without_it() {
         assert_eq!(nginx.logged("HTTP/2.0 200"), logged);
     }
     assert_eq!(nginx.logged("HTTP/2.0 302"), 1000);
+    // Compressed by nginx.
+    for (port, protocol) in [(two, Protocol::Http2), (one, Protocol::Http1)] {
+        let mut config = config(&format!("https://localhost:{port}/text"));
+        (config.insecure, config.protocol, config.compressed) = (true, protocol, true);
+        config.length = Length::Requests(200);
+        let assertion = format!("body equals {}", text()).parse().unwrap();
+        config.requests = vec![bench::RequestSpec { assert: vec![assertion], ..bench::RequestSpec::get("/text") }];
+        let summary = bench::run(&config, &mut ()).unwrap();
+        assert_eq!(summary.counts.ok, 200, "{:?}", summary.evidence);
+        assert_eq!(summary.bytes.decompressed, 200 * text().len() as u64);
+        assert!(summary.bytes.bodies < summary.bytes.decompressed / 3, "{:?}", summary.bytes);
+    }
     let mut config = config(&format!("https://localhost:{one}/"));
     (config.insecure, config.protocol) = (true, Protocol::Auto);
     let summary = bench::run(&config, &mut ()).unwrap();

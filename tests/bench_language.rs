@@ -453,6 +453,86 @@ fn redirects_that_lead_nowhere_are_errors_and_flows_keep_their_cookies() {
     }
 }
 
+/// The document that the server compresses.
+fn document() -> String {
+    json!({"items": (0..400).map(|i| json!({"id": i, "name": format!("item {}", i * i)})).collect::<Vec<_>>()})
+        .to_string()
+}
+
+fn gzipped(text: &str) -> Vec<u8> {
+    use std::io::Write as _;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Compressed answers: chunked and split at every place that a packet may end, whole, broken, and not compressed at all.
+#[test]
+fn compressed_answers_are_decompressed_before_they_are_judged() {
+    let packed = gzipped(&document());
+    let chunked = |pieces: usize| {
+        let body: Vec<u8> = packed
+            .chunks(packed.len().div_ceil(pieces))
+            .flat_map(|chunk| [format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat())
+            .chain(*b"0\r\n\r\n")
+            .collect();
+        let head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let whole = [&head[..], &body].concat();
+        whole.chunks(whole.len().div_ceil(pieces * 2)).map(<[u8]>::to_vec).collect::<Vec<_>>()
+    };
+    let of_length = |body: &[u8]| {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {}\r\n\r\n", body.len());
+        vec![[head.as_bytes(), body].concat()]
+    };
+    let (several, two) = (chunked(7), chunked(2));
+    let (whole, cut) = (of_length(&packed), of_length(&packed[..packed.len() - 9]));
+    let script = move |seen: &Seen| {
+        if seen.header("accept-encoding") != Some("gzip, deflate, br, zstd") {
+            return Fate::with(200, &[], &document());
+        }
+        match seen.path.as_str() {
+            "/several" => Fate::Bytes(several.clone()),
+            "/two" => Fate::Bytes(two.clone()),
+            "/whole" => Fate::Bytes(whole.clone()),
+            "/cut" => Fate::Bytes(cut.clone()),
+            _ => Fate::with(200, &[], &document()),
+        }
+    };
+    let holds = json!([{"pointer": "/items/399/name", "equals": "item 159201"}]);
+    let server = Server::start(script);
+    every_io(|io| {
+        for (path, ratio) in [("/several", true), ("/two", true), ("/whole", true), ("/plain", false)] {
+            let before = server.count();
+            let mut config = config(&server, 30, json!({"requests": [{"path": path, "assert": holds}]}));
+            (config.io, config.compressed) = (io, true);
+            let summary = run(&config);
+            let (c, bytes) = (summary.counts, summary.bytes);
+            assert_eq!((c.ok, c.wire), (30, [30, 30]), "{path}: {:?}", summary.evidence);
+            assert_eq!(server.count() - before, 30);
+            let (came, is) = (if ratio { packed.len() } else { document().len() }, document().len());
+            assert_eq!((bytes.bodies, bytes.decompressed), (30 * came as u64, 30 * is as u64), "{path}");
+            // Without it, bodies are as they come, and nothing is asked for.
+            config.compressed = false;
+            let summary = run(&config);
+            assert_eq!((summary.counts.ok, summary.bytes.bodies), (30, 0), "{path}");
+        }
+        let mut config = config(&server, 30, json!({"requests": [{"path": "/cut"}]}));
+        (config.io, config.compressed) = (io, true);
+        let summary = run(&config);
+        let error = summary.errors[0];
+        assert_eq!((summary.counts.http_error, summary.counts.wire), (30, [30, 30]));
+        assert_eq!((error.kind.phase, error.kind.cause, error.count), (Phase::Body, Cause::Decompression, 30));
+    });
+    // What is tried out is shown as it is read.
+    let url = format!("{}/several", server.url().trim_end_matches('/'));
+    let output = scalectl(&["bench", &url, "--compressed", "--try"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && printed.contains("{\"items\":[{\"id\":0,"), "{printed}");
+    let output = scalectl(&["bench", &url, "--compressed", "-n", "20", "-r", "200"]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("Bodies ") && printed.contains(" decompressed"), "{printed}");
+}
+
 #[test]
 fn what_cannot_be_sent_is_refused_with_what_can() {
     let server = Server::start(|_| Fate::Answer(200, 0));

@@ -52,6 +52,7 @@ impl Run {
                 status: None,
                 retries: 0,
                 redirects: 0,
+                bodies: (0, 0),
                 wire: (1, 1),
                 bytes: (0, 0),
             });

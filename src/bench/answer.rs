@@ -27,6 +27,12 @@ impl Answer {
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
+    /// Puts another body in its place, which was `length` bytes long before it was cut.
+    pub fn replace_body(&mut self, body: Vec<u8>, length: u64) {
+        self.is_cut = length > body.len() as u64;
+        self.body = body;
+    }
+
     /// Status line and header lines as they came.
     pub fn head(&self) -> &[u8] {
         &self.head

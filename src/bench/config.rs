@@ -19,6 +19,7 @@ use super::schedule::Schedule;
 use super::slo::Slo;
 use super::stage::{Process, Stage};
 use super::target::Target;
+use super::unpack;
 use super::workload::{FeedSpec, FlowSpec, RequestSpec, Workload};
 use crate::units::{Rate, TimeSpan};
 
@@ -128,6 +129,8 @@ pub struct Config {
     pub flows: Vec<FlowSpec>,
     /// The most redirects that a request goes through.
     pub redirects: u32,
+    /// Whether answers are asked to be compressed, and decompressed after their end.
+    pub compressed: bool,
     /// Files whose rows give values.
     pub feeds: BTreeMap<String, FeedSpec>,
     /// Arrivals a second; without a meaning in a closed loop.
@@ -249,6 +252,7 @@ impl Config {
             requests: Vec::new(),
             flows: Vec::new(),
             redirects: 0,
+            compressed: false,
             feeds: BTreeMap::new(),
             rate: Self::default_rate(),
             closed_loop: false,
@@ -306,10 +310,16 @@ impl Config {
         let mut requests = if is_default { vec![RequestSpec::get(&self.target.path)] } else { self.requests.clone() };
         let mut flows = self.flows.clone();
         let steps = flows.iter_mut().flat_map(|flow| &mut flow.steps);
-        requests.iter_mut().chain(steps).for_each(|request| self.reach.adapt(request));
+        for request in requests.iter_mut().chain(steps) {
+            self.reach.adapt(request);
+            let is_set = request.headers.keys().any(|name| name.eq_ignore_ascii_case("accept-encoding"));
+            if self.compressed && !is_set {
+                request.headers.insert("accept-encoding".to_owned(), unpack::ACCEPTED.to_owned());
+            }
+        }
         let ingredients = Ingredients { requests: &requests, flows: &flows, feeds: &self.feeds };
         let following = Following::new(&self.target, self.redirects);
-        let mix = Mix::of(&self.target, ingredients, self.seed)?.following(following);
+        let mix = Mix::of(&self.target, ingredients, self.seed)?.following(following).unpacking(self.compressed);
         Ok(match &self.replay {
             Some(recording) => mix.replaying(Arc::clone(recording)),
             None => mix,

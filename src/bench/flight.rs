@@ -50,6 +50,8 @@ pub struct End {
     pub finished: u64,
     /// What was seen of its last attempt.
     pub exchange: Exchange,
+    /// Bytes of the answer's body as they came, and decompressed; 0 where nothing is decompressed.
+    pub bodies: (u64, u64),
 }
 
 impl Flight {
@@ -169,7 +171,7 @@ impl Flight {
     /// What is known of it after its end, in a run that began at `start` (CLOCK_MONOTONIC).
     pub fn sample(&self, start: u64, mix: &Mix, end: End) -> Sample {
         let after_start = |instant: u64| instant.saturating_sub(start);
-        let End { outcome, status, finished, exchange } = end;
+        let End { outcome, status, finished, exchange, bodies } = end;
         let wire_most = u64::from(exchange.written > 0 && !exchange.is_refused);
         Sample {
             n: self.arrival.n,
@@ -183,6 +185,7 @@ impl Flight {
             status,
             retries: self.retries,
             redirects: self.redirects,
+            bodies,
             wire: (self.wire.0 + u64::from(exchange.head_is_written && !exchange.is_refused), self.wire.1 + wire_most),
             bytes: (self.bytes.0 + exchange.read, self.bytes.1 + exchange.written),
         }

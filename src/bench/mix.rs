@@ -15,11 +15,12 @@ use super::feed::{FeedError, Feeds};
 use super::kind::{Kind, KindError};
 use super::redirect::{Following, Hop, Lead};
 use super::replay::Recording;
-use super::sample::Outcome;
+use super::sample::{Fault, Outcome};
 use super::schedule::Arrival;
 use super::target::Target;
 use super::template::{Names, Scope, TemplateError};
 use super::transport;
+use super::unpack::unpack;
 use super::visit::Visit;
 use super::workload::{FeedSpec, FlowSpec, RequestSpec, Think};
 
@@ -129,6 +130,8 @@ pub struct Mix {
     replay: Option<Arc<Recording>>,
     /// How far redirects are followed.
     following: Option<Following>,
+    /// Whether bodies are decompressed.
+    unpacks: bool,
 }
 
 /// How far apart the draws of the steps of a flow begin, in words of the generator.
@@ -164,6 +167,7 @@ impl Mix {
             rng: ChaCha8Rng::seed_from_u64(seed),
             replay: None,
             following: None,
+            unpacks: false,
         };
         for spec in requests {
             mix.add_request(target, spec)?;
@@ -192,6 +196,25 @@ impl Mix {
         }
         self.following = following;
         self
+    }
+
+    /// Decompresses bodies, if this is asked for.
+    #[must_use]
+    pub(super) fn unpacking(mut self, unpacks: bool) -> Self {
+        if unpacks {
+            self.kinds.iter_mut().for_each(Kind::keep_answers);
+        }
+        self.unpacks = unpacks;
+        self
+    }
+
+    /// Decompresses the body of an answer; gives its bytes as they came and decompressed, 0 where that was not asked for.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be.
+    pub(super) fn unpack(&self, answer: Option<&mut Answer>) -> Result<(u64, u64), Fault> {
+        answer.filter(|_| self.unpacks).map_or(Ok((0, 0)), unpack)
     }
 
     /// What the answer to request `n` leads to, which redirects have made `hop` of; takes the cookies that a redirect

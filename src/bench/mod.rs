@@ -70,6 +70,7 @@ mod target;
 mod template;
 mod transport;
 mod trial;
+mod unpack;
 mod verdict;
 mod visit;
 mod warmup;

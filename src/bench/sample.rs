@@ -51,6 +51,8 @@ pub enum Cause {
     Malformed,
     /// It redirects to where the request cannot go.
     Redirect,
+    /// Its body is not what its content encoding says.
+    Decompression,
     /// It is not what was asserted, or has not what was to be captured.
     Assertion,
     /// This machine ran out of file descriptors.
@@ -173,6 +175,8 @@ pub struct Sample {
     pub retries: u64,
     /// How many redirects it went through.
     pub redirects: u64,
+    /// Bytes of the body of its answer as they came, and decompressed; 0 where nothing is decompressed.
+    pub bodies: (u64, u64),
     /// How many heads the server must have counted for it, at least and at most.
     pub wire: (u64, u64),
     /// Bytes read and written.

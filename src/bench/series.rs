@@ -177,6 +177,7 @@ mod tests {
             status: Some(200),
             retries: 0,
             redirects: 0,
+            bodies: (0, 0),
             wire: (1, 1),
             bytes: (1, 1),
         }

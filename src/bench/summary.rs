@@ -198,6 +198,12 @@ pub struct Bytes {
     pub received: u64,
     /// Written.
     pub sent: u64,
+    /// Of the bodies that were decompressed, as they came; 0 without `--compressed`.
+    #[serde(default)]
+    pub bodies: u64,
+    /// Of the same bodies, decompressed.
+    #[serde(default)]
+    pub decompressed: u64,
 }
 
 /// The result of a run.
@@ -335,6 +341,7 @@ impl Summary {
             evidence,
             kinds,
             bytes,
+            bodies,
             last_finished,
             batches,
             flows,
@@ -368,7 +375,7 @@ impl Summary {
             verdict,
             generator,
             connections,
-            bytes: Bytes { received: bytes[0], sent: bytes[1] },
+            bytes: Bytes { received: bytes[0], sent: bytes[1], bodies: bodies[0], decompressed: bodies[1] },
             requests: kinds.into_iter().map(RequestSummary::from).collect(),
             histograms: distributions,
             warmup,
@@ -447,6 +454,7 @@ impl Summary {
             evidence: self.evidence.clone(),
             kinds: self.requests.iter().map(KindTally::from).collect(),
             bytes: [self.bytes.received, self.bytes.sent],
+            bodies: [self.bytes.bodies, self.bytes.decompressed],
             last_finished: self.elapsed_ns,
             batches: self.batches.clone(),
             flows: self.flows,

@@ -211,6 +211,8 @@ pub struct Tally {
     pub kinds: Vec<KindTally>,
     /// Bytes read and written.
     pub bytes: [u64; 2],
+    /// Bytes of bodies as they came, and decompressed, where they are.
+    pub bodies: [u64; 2],
     /// When the last answer or failure came, in nanoseconds after the start.
     pub last_finished: u64,
     /// Times by when requests were scheduled. A thread gives them to the main thread instead: [`super::slices`].
@@ -235,6 +237,8 @@ impl Tally {
         }
         self.bytes[0] += sample.bytes.0;
         self.bytes[1] += sample.bytes.1;
+        self.bodies[0] += sample.bodies.0;
+        self.bodies[1] += sample.bodies.1;
         match &sample.outcome {
             Outcome::Ok => self.ok_in_time += u64::from(sample.finished < end),
             Outcome::HttpError(fault) | Outcome::NetworkError(fault) | Outcome::Timeout(fault) => {
@@ -306,6 +310,8 @@ impl Tally {
         }
         self.bytes[0] += other.bytes[0];
         self.bytes[1] += other.bytes[1];
+        self.bodies[0] += other.bodies[0];
+        self.bodies[1] += other.bodies[1];
         self.last_finished = self.last_finished.max(other.last_finished);
         self.batches.merge(&other.batches);
     }
@@ -338,6 +344,7 @@ mod tests {
             status: Some(200),
             retries: n % 3,
             redirects: 0,
+            bodies: (0, 0),
             wire: (1, 1),
             bytes: (100, 50),
         }

@@ -101,13 +101,16 @@ fn attempt(
                     transport.send(SLOT, &request);
                 }
                 Completion::Joined { .. } => transport.send(SLOT, &request),
-                Completion::Answered { status, exchange, answer, .. } => {
+                Completion::Answered { status, exchange, mut answer, .. } => {
                     let head = &first.bytes[..first.head];
                     let lead = mix.lead_from(head, status, answer.as_deref(), (hop, visit.as_deref_mut()));
                     trial.outcome = match &lead {
                         Lead::To(_) => Outcome::Ok,
                         Lead::Lost(fault) => Outcome::HttpError(fault.clone()),
-                        Lead::End => mix.judge(kind, status, answer.as_deref(), visit),
+                        Lead::End => match mix.unpack(answer.as_deref_mut()) {
+                            Ok(_) => mix.judge(kind, status, answer.as_deref(), visit),
+                            Err(fault) => Outcome::HttpError(fault),
+                        },
                     };
                     trial.answer = answer.map(|answer| *answer);
                     trial.first_byte_ns = Some(exchange.first_read.saturating_sub(begun));

@@ -209,6 +209,7 @@ mod tests {
                     status: Some(200),
                     retries: 0,
                     redirects: 0,
+                    bodies: (0, 0),
                     wire: (1, 1),
                     bytes: (0, 0),
                 },
@@ -282,6 +283,7 @@ mod tests {
                 status: Some(200),
                 retries: 0,
                 redirects: 0,
+                bodies: (0, 0),
                 wire: (1, 1),
                 bytes: (0, 0),
             };

@@ -437,28 +437,34 @@ impl Worker {
                 self.send(slot);
             }
             Completion::Joined { slot } => self.send(slot),
-            Completion::Answered { slot, status, exchange, answer } => {
+            Completion::Answered { slot, status, exchange, mut answer } => {
                 let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
-                let answer = answer.as_deref();
-                let outcome = match self.orders.mix.lead(flight.n(), status, answer, flight.parts()) {
+                let (lead, mut bodies) =
+                    (self.orders.mix.lead(flight.n(), status, answer.as_deref(), flight.parts()), (0, 0));
+                let outcome = match lead {
                     Lead::To(hop) => {
                         flight.redirect(&exchange, hop);
                         return self.send_again(slot);
                     }
                     Lead::Lost(fault) => Outcome::HttpError(fault),
-                    Lead::End => {
-                        let kind = flight.kind_in(&self.orders.mix);
-                        self.orders.mix.judge(kind, status, answer, flight.visit_mut())
-                    }
+                    Lead::End => match self.orders.mix.unpack(answer.as_deref_mut()) {
+                        Err(fault) => Outcome::HttpError(fault),
+                        Ok(unpacked) => {
+                            bodies = unpacked;
+                            let kind = flight.kind_in(&self.orders.mix);
+                            self.orders.mix.judge(kind, status, answer.as_deref(), flight.visit_mut())
+                        }
+                    },
                 };
-                self.finish(slot, End { outcome, status: Some(status), finished: exchange.last_read, exchange });
+                let finished = exchange.last_read;
+                self.finish(slot, End { outcome, status: Some(status), finished, exchange, bodies });
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
                 if is_reused && self.goes_again(slot, &fault, &exchange) {
                     self.send_again(slot);
                 } else {
                     let outcome = Outcome::NetworkError(fault);
-                    self.finish(slot, End { outcome, status, finished: now_ns(), exchange });
+                    self.finish(slot, End { outcome, status, finished: now_ns(), exchange, bodies: (0, 0) });
                 }
             }
         }
@@ -564,7 +570,7 @@ impl Worker {
             None => format!("no complete answer within {:?}", self.orders.timeout),
         };
         let outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
-        self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange });
+        self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange, bodies: (0, 0) });
     }
 
     /// Opens a connection for the request of a slot.
@@ -621,7 +627,7 @@ impl Worker {
             }
             let (_, exchange) = self.transport.abort(slot);
             let outcome = Outcome::Unfinished;
-            let unfinished = End { outcome, status: None, finished: now_ns(), exchange };
+            let unfinished = End { outcome, status: None, finished: now_ns(), exchange, bodies: (0, 0) };
             let sample = flight.sample(self.start, &self.orders.mix, unfinished);
             self.recorder.record(sample, end);
         }

@@ -327,6 +327,11 @@ fn failures(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     if c.redirects > 0 {
         line(out, "Redirects", &format!("{} followed", count(c.redirects)))?;
     }
+    let bytes = &summary.bytes;
+    if bytes.decompressed != bytes.bodies {
+        let [came, became] = [bytes.bodies, bytes.decompressed].map(|n| format!("{} MB", trim(n as f64 / 1e6)));
+        line(out, "Bodies", &format!("{came} compressed, {became} decompressed"))?;
+    }
     if c.protocol_warnings > 0 {
         let times =
             if c.protocol_warnings == 1 { "once".to_owned() } else { format!("{} times", count(c.protocol_warnings)) };

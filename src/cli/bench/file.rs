@@ -50,6 +50,8 @@ pub struct BenchFile {
     replay_unsafe: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     redirects: Option<u32>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    compressed: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<Text<Protocol>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,6 +230,7 @@ impl BenchFile {
         }
         config.length = self.requests.map_or(config.length, Length::Requests);
         config.redirects = self.redirects.unwrap_or(config.redirects);
+        config.compressed |= self.compressed;
         config.protocol = self.http.as_ref().map_or(config.protocol, |text| text.0);
         config.streams = self.streams.unwrap_or(config.streams);
         config.pacing = self.pacing.as_ref().map_or(config.pacing, |text| text.0);
@@ -312,6 +315,7 @@ impl BenchFile {
             speed: replay.and_then(|replay| other(replay.speed, &Speed::default())).map(Text),
             replay_unsafe: replay.is_some_and(|replay| replay.is_unsafe),
             redirects: other(config.redirects, &default.redirects),
+            compressed: config.compressed,
             http: other(config.protocol, &default.protocol).map(Text),
             streams: other(config.streams, &default.streams),
             pacing: other(config.pacing, &default.pacing).map(Text),

@@ -95,6 +95,7 @@ mod tests {
         ("speed", &["http://127.0.0.1:9", "--replay", "LOG", "--speed", "2.5"]),
         ("replay-unsafe", &["http://127.0.0.1:9", "--replay", "LOG", "--replay-unsafe", "--warmup", "1s"]),
         ("redirects", &[URL, "--redirects", "3"]),
+        ("compressed", &[URL, "--compressed"]),
         ("http", &[URL, "--http", "auto"]),
         ("http2", &[URL, "--http2"]),
         ("streams", &[URL, "--http", "2", "--streams", "8"]),

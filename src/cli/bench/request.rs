@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
+use clap::builder::FalseyValueParser;
+
 use crate::bench::{self, AssertSpec, Config, RequestSpec, StatusSet, Target};
 use crate::error::Failure;
 
@@ -58,6 +60,9 @@ pub struct RequestArgs {
     /// Follow up to so many redirects of a request, which lasts until the answer to the last one [default: 0]
     #[arg(long, value_name = "N", env = "SCALECTL_REDIRECTS")]
     redirects: Option<u32>,
+    /// Ask for compressed answers, and decompress them after their end, outside of the service time
+    #[arg(long, env = "SCALECTL_COMPRESSED", value_parser = FalseyValueParser::new())]
+    compressed: bool,
     /// Statuses that count as ok, like 200,204 or 2xx [default: all below 400]
     #[arg(long, value_name = "STATUS")]
     expect_status: Option<StatusSet>,
@@ -177,6 +182,7 @@ impl RequestArgs {
 
     /// Puts what is expected of answers on every request of a run.
     pub fn expect(&self, config: &mut Config) {
+        config.compressed |= self.compressed;
         config.redirects = self.redirects.unwrap_or(config.redirects);
         let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
         for request in config.requests.iter_mut().chain(steps) {
