@@ -23,6 +23,10 @@ use support::{Fate, Server, now_ns};
 
 const SCALECTL: &str = env!("CARGO_BIN_EXE_scalectl");
 
+/// How long a run is repeated that was not trusted because this machine was too busy: what else runs on it, and on the
+/// host of a virtual one, comes and goes within minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
+
 /// Runs one after another: side by side they would be each other's sabotage.
 fn alone() -> MutexGuard<'static, ()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
@@ -153,7 +157,8 @@ fn a_slow_or_frozen_server_is_not_the_generators_fault() {
     ];
     for fate in fates {
         let mut found = Value::Null;
-        let is_trusted = (0..20).any(|_| {
+        let begin = Instant::now();
+        let is_trusted = std::iter::repeat(()).take_while(|()| begin.elapsed() < PATIENCE).any(|()| {
             let server = Server::start(move |seen| fate(seen.seq));
             let url = format!("{}/{{{{ seq() }}}}", server.url());
             let load = shell("exec \"$@\"", &[&url, "--rps", "100", "-z", "2s", "-c", "4", "--grace", "500ms"]);

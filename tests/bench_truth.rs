@@ -9,7 +9,7 @@
 mod support;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use scalectl::bench::{self, Config, Counts, Length, Mix, Process, RequestSpec, Summary};
 use scalectl::units::TimeSpan;
@@ -18,8 +18,9 @@ use support::{Fate, Seen, Server, now_ns};
 
 const MS: u64 = 1_000_000;
 const SECOND: u64 = 1_000_000_000;
-/// How often a run is repeated whose verdict says that this machine was too busy for it.
-const ATTEMPTS: usize = 20;
+/// How long a run is repeated whose verdict says that this machine was too busy for it: what else runs on it, and on
+/// the host of a virtual one, comes and goes within minutes.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Runs one after another: side by side they would be each other's noise. Where this process may, it also takes
 /// precedence over what else runs on the machine (a real-time class, because niceness only counts within a session's
@@ -87,16 +88,17 @@ fn assert_wire(summary: &Summary, server: &Server) {
 
 /// Repeats a run until this machine was idle enough for it to be trusted.
 fn trusted<T>(mut once: impl FnMut() -> (Summary, T)) -> (Summary, T) {
+    let begin = Instant::now();
     let mut reasons = Vec::new();
-    for _ in 0..ATTEMPTS {
+    while begin.elapsed() < PATIENCE {
         let (summary, other) = once();
         if summary.verdict.trusted {
             return (summary, other);
         }
-        reasons.extend(summary.verdict.reasons);
+        reasons.push(summary.verdict.reasons);
         std::thread::sleep(Duration::from_secs(2));
     }
-    panic!("not trusted in {ATTEMPTS} runs: {reasons:#?}");
+    panic!("not trusted in {} runs: {:#?}", reasons.len(), reasons.last());
 }
 
 /// A server that answers within `service` but for the first `stall` of the second half of every `period`, which it
