@@ -21,6 +21,7 @@ fn run_with(method: &str, fate: impl Fn(&Seen) -> Fate + Send + 'static) -> (Sum
 fn run_at(rps: &str, requests: u64, method: &str, fate: impl Fn(&Seen) -> Fate + Send + 'static) -> (Summary, Server) {
     let server = Server::start(move |seen| fate(seen));
     let mut config = Config::new(server.url().parse().unwrap());
+    config.io = support::io();
     config.requests = vec![RequestSpec { method: method.to_owned(), ..RequestSpec::get("/{{ seq() }}") }];
     config.rate = rps.parse().unwrap();
     config.length = Length::Requests(requests);
@@ -214,6 +215,7 @@ fn a_body_that_nobody_reads() {
     let answer = "HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno";
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let mut config = Config::new(listener.local_addr().unwrap().to_string().parse().unwrap());
+    config.io = support::io();
     let body = Some("x".repeat(16 << 20));
     config.requests = vec![RequestSpec { method: "POST".to_owned(), body, ..RequestSpec::get("/") }];
     (config.rate, config.length) = ("100".parse().unwrap(), Length::Requests(3));
@@ -246,6 +248,7 @@ fn a_full_backlog_times_out_while_connecting() {
         socket.listen(0).unwrap()
     });
     let mut config = Config::new(listener.local_addr().unwrap().to_string().parse().unwrap());
+    config.io = support::io();
     (config.rate, config.length) = ("50".parse().unwrap(), Length::Requests(50));
     (config.connections, config.timeout) = (Some(4), TimeSpan::millis(300));
     config.grace = Some(TimeSpan::seconds(30));

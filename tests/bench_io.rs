@@ -21,14 +21,14 @@ fn kernel_has_rings() -> bool {
         .is_ok()
 }
 
-/// `scalectl bench` with these flags, behind `wrapper`.
+/// `scalectl bench` with these flags, in a closed loop unless they say otherwise, behind `wrapper`.
 fn bench(wrapper: &[&str], server: &Server, flags: &[&str]) -> Output {
     let program = env!("CARGO_BIN_EXE_scalectl");
     let mut words = wrapper.to_vec();
     let url = server.url();
-    words.extend([program, "bench", url.as_str(), "-n", "20", "--rps", "1000", "--json", "--quiet"]);
+    words.extend([program, "bench", url.as_str(), "-n", "20", "--json", "--quiet"]);
     words.extend(flags);
-    Command::new(words[0]).args(&words[1..]).output().unwrap()
+    Command::new(words[0]).args(&words[1..]).env("SCALECTL_RPS", "max").output().unwrap()
 }
 
 fn io_of(output: &Output) -> String {
@@ -39,6 +39,16 @@ fn io_of(output: &Output) -> String {
 }
 
 const WITHOUT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/without-uring");
+
+/// At a rate, the kernel's notes make epoll the cheaper way.
+#[test]
+fn the_way_depends_on_whether_answers_may_be_read_late() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    assert_eq!(io_of(&bench(&[], &server, &["--rps", "1000"])), "epoll");
+    if kernel_has_rings() {
+        assert_eq!(io_of(&bench(&[], &server, &["--rps", "1000", "--redirects", "2"])), "io_uring");
+    }
+}
 
 #[test]
 fn io_uring_is_used_where_the_kernel_allows_it() {

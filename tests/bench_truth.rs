@@ -39,6 +39,7 @@ fn alone() -> MutexGuard<'static, ()> {
 /// A run of `GET /0`, `GET /1`, … at `server`.
 fn config(server: &Server, rps: f64, length: Length) -> Config {
     let mut config = Config::new(server.url().parse().unwrap());
+    config.io = support::io();
     config.requests = vec![RequestSpec::get("/{{ seq() }}")];
     config.rate = rps.to_string().parse().unwrap();
     config.length = length;

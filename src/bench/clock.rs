@@ -18,6 +18,17 @@ pub fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Who noted when answers came; the lesser is the better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timestamps {
+    /// The kernel, as they came in: what the generator took to wake up and read them is part of no time.
+    Kernel,
+    /// The generator, as it read them.
+    #[default]
+    Process,
+}
+
 /// The start of a run on both clocks, so that series of several machines can be laid over each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Start {

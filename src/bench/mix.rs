@@ -315,6 +315,11 @@ impl Mix {
         self.kinds.get(kind).is_some_and(|k| k.method.is_idempotent())
     }
 
+    /// Whether redirects are followed.
+    pub fn follows_redirects(&self) -> bool {
+        self.following.is_some()
+    }
+
     /// Whether there are flows in it.
     pub fn has_flows(&self) -> bool {
         !self.flows.is_empty()

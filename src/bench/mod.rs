@@ -80,7 +80,7 @@ mod workload;
 pub use answer::Answer;
 pub use batches::{Batch, Batches, Span};
 pub use capacity::{Broken, Capacity, ERRORS, Probe, find_max};
-pub use clock::Start;
+pub use clock::{Start, Timestamps};
 pub use config::{Config, ConfigError, Io, Length, Pacing};
 pub use control::Control;
 pub use distribution::{Distribution, Packed, Percentile, Quantile};

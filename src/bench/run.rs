@@ -7,7 +7,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::batches::Batches;
-use super::clock::{Start, nanos, now_ns};
+use super::clock::{Start, Timestamps, nanos, now_ns};
 use super::config::{Config, ConfigError};
 use super::guard::Guard;
 use super::host;
@@ -172,7 +172,7 @@ impl Crew {
         let follower = Follower { events: &self.events, shards: &self.shards, start, warm, duration: &duration };
         let mut laps = observer.wants_laps().then(|| Laps::new(self.threads.len()));
         let (series, slices) = follower.follow(observer, &mut before, laps.as_mut());
-        let Report { mut tally, warmup, mut watch, connections, io } = collect(self.threads)?;
+        let Report { mut tally, warmup, mut watch, connections, io, timestamps } = collect(self.threads)?;
         tally.batches = Batches::of_slices(slices.finish());
         observer.finished();
         before.until_now(&mut watch);
@@ -187,6 +187,7 @@ impl Crew {
         let is_http2 = connections.streams.is_some();
         let setup = Setup {
             protocol: if is_http2 { Protocol::HTTP_2 } else { Protocol::HTTP_1_1 }.to_owned(),
+            timestamps,
             ..setup(config, threads, io, Start::at(warm))
         };
         let warmup = config.warmup.map(|_| WarmUp::of(&warmup, duration().min(config.warmup_ns())));
@@ -320,6 +321,7 @@ fn collect(threads: Vec<JoinHandle<io::Result<Option<Report>>>>) -> Result<Repor
                 all.warmup.merge(&report.warmup);
                 all.watch.merge(&report.watch);
                 all.connections.merge(&report.connections);
+                all.timestamps = all.timestamps.max(report.timestamps);
             }
         }
     }
@@ -363,6 +365,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         threads,
         protocol: String::new(),
         io: io.to_owned(),
+        timestamps: Timestamps::default(),
         timeout_ns: nanos(config.timeout.0),
         grace_ns: nanos(config.grace().0),
         start,

@@ -163,9 +163,9 @@ pub struct Sample {
     pub ready: u64,
     /// Just before the action that began it.
     pub started: u64,
-    /// The first byte of the answer was read; 0 if none was.
+    /// The first byte of the answer came; 0 if none did.
     pub first_byte: u64,
-    /// The last byte of the answer was read, or the failure was known.
+    /// The last byte of the answer came, or the failure was known.
     pub finished: u64,
     /// How it ended.
     pub outcome: Outcome,

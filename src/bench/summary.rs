@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::batches::Batches;
-use super::clock::Start;
+use super::clock::{Start, Timestamps};
 use super::distribution::{Distribution, Percentile};
 use super::flows::FlowCounts;
 use super::guard::Aborted;
@@ -151,6 +151,9 @@ pub struct Setup {
     pub protocol: String,
     /// How the sockets were driven.
     pub io: String,
+    /// Who noted when answers came.
+    #[serde(default)]
+    pub timestamps: Timestamps,
     /// Longest time an answer may take.
     pub timeout_ns: u64,
     /// How long after T requests were still sent and answers awaited.
@@ -421,6 +424,7 @@ impl Summary {
             };
             parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
             parts.setup.threads += result.setup.threads;
+            parts.setup.timestamps = parts.setup.timestamps.max(result.setup.timestamps);
             parts.setup.interrupted |= result.setup.interrupted;
             parts.setup.start.unix_ns = parts.setup.start.unix_ns.min(result.setup.start.unix_ns);
             parts.generator.merge(&result.generator);

@@ -7,7 +7,7 @@ use super::mix::{Mix, Room};
 use super::redirect::{Hop, Lead};
 use super::run::{Error, dialer};
 use super::sample::{Cause, Fault, Outcome, Side};
-use super::transport::{Completion, Transport, Wait};
+use super::transport::{Completion, Reading, Transport, Wait};
 use super::visit::Visit;
 
 /// One exchange that was tried.
@@ -39,7 +39,7 @@ pub struct Trial {
 pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
     config.check()?;
     let mix = config.mix()?;
-    let mut transport = Transport::new(config.io, dialer(config)?)?;
+    let mut transport = Transport::new(config.io, dialer(config)?, Reading::AtOnce)?;
     let mut trials = Vec::new();
     for (kind, mut visit) in mix.every_entry() {
         let mut kind = kind;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
-use super::clock::{nanos, now_ns};
+use super::clock::{Timestamps, nanos, now_ns};
 use super::config::{Io, Pacing};
 use super::control::Control;
 use super::effort::Effort;
@@ -25,7 +25,7 @@ use super::series::OpenSecond;
 use super::slices::Slice;
 use super::summary::{Connections, Streams};
 use super::tally::Tally;
-use super::transport::{Completion, Dialer, Exchange, Transport, Wait};
+use super::transport::{Completion, Dialer, Exchange, Reading, Transport, Wait};
 use super::verdict::SelfWatch;
 use super::visit::Visit;
 
@@ -33,6 +33,8 @@ use super::visit::Visit;
 const HEARTBEAT_NS: u64 = 25_000_000;
 /// How often the counts are copied for the display.
 const PUBLISH_NS: u64 = 100_000_000;
+/// How long it sleeps without a look at answers.
+const NAP_NS: u64 = 1_000_000;
 /// How many due requests are begun before answers are looked at.
 const BATCH: usize = 64;
 /// How many answers are dealt with before the clock is looked at.
@@ -80,6 +82,15 @@ pub struct Orders {
     pub start: Receiver<u64>,
 }
 
+impl Orders {
+    /// When it reads answers. Those that something follows from are read at once.
+    fn reading(&self) -> Reading {
+        let is_paced = !self.arrivals.is_closed_loop() && self.pacing != Pacing::Spin;
+        let goes_on = self.mix.has_flows() || self.mix.follows_redirects();
+        if is_paced && !goes_on { Reading::Late } else { Reading::AtOnce }
+    }
+}
+
 /// What a worker tells the main thread while it works.
 pub enum Event {
     /// It has opened its connections, but for those that failed.
@@ -114,6 +125,8 @@ pub struct Report {
     pub connections: Connections,
     /// What drove its sockets.
     pub io: &'static str,
+    /// Who noted when answers came.
+    pub timestamps: Timestamps,
 }
 
 /// A worker while it works.
@@ -156,7 +169,7 @@ struct Slot {
 pub fn work(orders: Orders) -> io::Result<Option<Report>> {
     let transport = match orders.streams {
         Some(streams) => Transport::multiplexed(orders.dialer.clone(), streams)?,
-        None => Transport::new(orders.io, orders.dialer.clone())?,
+        None => Transport::new(orders.io, orders.dialer.clone(), orders.reading())?,
     };
     let mut worker = Worker {
         start: 0,
@@ -297,9 +310,14 @@ impl Worker {
         }
         let mut published = 0;
         let mut asked = u64::MAX;
+        let mut has_napped = false;
         let mut is_warm = self.orders.warmup_ns == 0;
         loop {
-            self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(now_ns().saturating_sub(asked));
+            let woken = now_ns();
+            self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(woken.saturating_sub(asked));
+            if has_napped {
+                self.begin_due_on_open(woken.saturating_sub(self.start));
+            }
             self.deal_with_completions();
             let now = self.now();
             if !is_warm && now >= self.orders.warmup_ns {
@@ -323,6 +341,7 @@ impl Worker {
             }
             let is_spinning = self.orders.pacing == Pacing::Spin;
             let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
+            has_napped = matches!(wait, Wait::Through(_));
             asked = self.transport.wait(wait)?;
         }
     }
@@ -342,7 +361,10 @@ impl Worker {
         let end = if now < self.end() { self.end() } else { self.deadline() };
         let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(end);
         let expiry = self.deadlines.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
-        Wait::Until(self.start.saturating_add(wake).min(expiry))
+        let until = self.start.saturating_add(wake).min(expiry);
+        // Sleeping through is for a time that does not matter, and not while a request waits for a connection.
+        let is_short = wake.saturating_sub(now) <= NAP_NS && self.pool.first().is_some();
+        if is_short { Wait::Through(until) } else { Wait::Until(until) }
     }
 
     fn deal_with_completions(&mut self) {
@@ -377,6 +399,17 @@ impl Worker {
             self.begin(slot, call);
         }
         true
+    }
+
+    /// Begins what is due before answers are read, which can wait, on connections that are known to be free.
+    fn begin_due_on_open(&mut self, now: u64) {
+        for _ in 0..BATCH {
+            let is_free = |slot: &usize| self.transport.is_open(*slot);
+            let Some(slot) = self.pool.first().filter(is_free) else { return };
+            let Some(call) = self.take_due(now) else { return };
+            self.pool.take();
+            self.begin(slot, call);
+        }
     }
 
     /// Begins a request on a slot, with a connection if it has none.
@@ -657,6 +690,7 @@ impl Worker {
             }),
         };
         let (tally, warmup) = self.recorder.finish();
-        Report { tally, warmup, watch: self.watch, connections, io: self.transport.name() }
+        let (io, timestamps) = (self.transport.name(), self.transport.timestamps());
+        Report { tally, warmup, watch: self.watch, connections, io, timestamps }
     }
 }

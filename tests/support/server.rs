@@ -121,6 +121,11 @@ struct Shared {
     over: Notify,
 }
 
+/// What drives the sockets of the generator, as SCALECTL_IO says for the command, too.
+pub fn io() -> scalectl::bench::Io {
+    std::env::var("SCALECTL_IO").map_or_else(|_| Default::default(), |io| io.parse().unwrap())
+}
+
 impl Server {
     /// Starts a server on a free loopback port.
     pub fn start(script: impl FnMut(&Seen) -> Fate + Send + 'static) -> Self {

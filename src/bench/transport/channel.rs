@@ -12,15 +12,48 @@ use mio::{Interest, Registry, Token};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
 
+#[cfg(target_os = "linux")]
+use super::receipt;
+
 /// A socket.
 pub enum Socket {
     /// TCP.
     Tcp(TcpStream),
+    /// TCP of which the kernel notes when bytes come.
+    #[cfg(target_os = "linux")]
+    Noted(Noted),
     /// A unix socket.
     Unix(UnixStream),
 }
 
+/// A TCP socket, and what the kernel has noted of the last read.
+#[cfg(target_os = "linux")]
+pub struct Noted {
+    stream: TcpStream,
+    /// When the last byte of it came (CLOCK_REALTIME).
+    came: Option<u64>,
+}
+
 impl Socket {
+    /// Asks the kernel to note when bytes come, if it can: see [`Self::came`].
+    #[must_use]
+    pub fn noted(self) -> Self {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Tcp(stream) if receipt::ask(&stream).is_ok() => Self::Noted(Noted { stream, came: None }),
+            other => other,
+        }
+    }
+
+    /// When the last byte of the last read came, in nanoseconds of CLOCK_REALTIME, if the kernel has noted it.
+    pub fn came(&self) -> Option<u64> {
+        match self {
+            #[cfg(target_os = "linux")]
+            Self::Noted(noted) => noted.came,
+            Self::Tcp(_) | Self::Unix(_) => None,
+        }
+    }
+
     /// Whether the connection that was begun is made.
     ///
     /// # Errors
@@ -29,6 +62,11 @@ impl Socket {
     pub fn is_connected(&mut self) -> io::Result<bool> {
         let peer = match self {
             Self::Tcp(stream) => match stream.take_error()? {
+                Some(error) => return Err(error),
+                None => stream.peer_addr().map(drop),
+            },
+            #[cfg(target_os = "linux")]
+            Self::Noted(Noted { stream, .. }) => match stream.take_error()? {
                 Some(error) => return Err(error),
                 None => stream.peer_addr().map(drop),
             },
@@ -52,6 +90,8 @@ impl Socket {
     pub fn set_nodelay(&self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.set_nodelay(true),
+            #[cfg(target_os = "linux")]
+            Self::Noted(Noted { stream, .. }) => stream.set_nodelay(true),
             Self::Unix(_) => Ok(()),
         }
     }
@@ -64,7 +104,7 @@ impl Socket {
     #[cfg(target_os = "linux")]
     pub fn shutdown(&self) -> io::Result<()> {
         match self {
-            Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            Self::Tcp(stream) | Self::Noted(Noted { stream, .. }) => stream.shutdown(Shutdown::Both),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
         }
     }
@@ -78,6 +118,8 @@ impl Socket {
         let both = Interest::READABLE | Interest::WRITABLE;
         match self {
             Self::Tcp(stream) => stream.register(registry, token, both),
+            #[cfg(target_os = "linux")]
+            Self::Noted(Noted { stream, .. }) => stream.register(registry, token, both),
             Self::Unix(stream) => stream.register(registry, token, both),
         }
     }
@@ -87,6 +129,8 @@ impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(stream) => stream.as_fd(),
+            #[cfg(target_os = "linux")]
+            Self::Noted(Noted { stream, .. }) => stream.as_fd(),
             Self::Unix(stream) => stream.as_fd(),
         }
     }
@@ -96,6 +140,15 @@ impl Read for Socket {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.read(buffer),
+            #[cfg(target_os = "linux")]
+            Self::Noted(noted) => {
+                let (read, came) = receipt::read(&noted.stream, buffer)?;
+                // The end of the stream has no note.
+                if read > 0 {
+                    noted.came = came;
+                }
+                Ok(read)
+            }
             Self::Unix(stream) => stream.read(buffer),
         }
     }
@@ -105,6 +158,8 @@ impl Write for Socket {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.write(bytes),
+            #[cfg(target_os = "linux")]
+            Self::Noted(Noted { stream, .. }) => stream.write(bytes),
             Self::Unix(stream) => stream.write(bytes),
         }
     }
@@ -132,6 +187,14 @@ impl Channel {
         match self {
             Self::Plain(socket) => socket.read(buffer),
             Self::Tls(tls) => tls.read(buffer),
+        }
+    }
+
+    /// When the last byte that its socket gave came, in nanoseconds of CLOCK_REALTIME, if the kernel has noted it.
+    pub fn came(&self) -> Option<u64> {
+        match self {
+            Self::Plain(socket) => socket.came(),
+            Self::Tls(tls) => tls.carrier.came(),
         }
     }
 

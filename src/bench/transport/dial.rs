@@ -102,6 +102,12 @@ impl Dialer {
         self.dns_ns
     }
 
+    /// Whether its connections are TCP.
+    #[cfg(target_os = "linux")]
+    pub fn is_tcp(&self) -> bool {
+        self.endpoints.iter().all(|endpoint| matches!(endpoint, Endpoint::Tcp(_)))
+    }
+
     /// What is to be known of a connection that has just been opened.
     pub fn session(&self) -> Session {
         Session::for_at_most(self.most_requests)

@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token};
 use super::alarm::Alarm;
 use super::channel::{Channel, Socket, Tls};
 use super::dial::Dialer;
+use super::receipt::Clocks;
 use super::session::{Exchange, Request, Session, Step};
 use crate::bench::answer::Answer;
 use crate::bench::clock::now_ns;
@@ -30,6 +31,13 @@ const EVENTS: usize = 1024;
 const BUFFER: usize = 64 * 1024;
 /// How many full reads one connection gets before others have their turn.
 const TURN: usize = 16;
+/// How late a sleep may end, in nanoseconds, so that one does for several requests: what Linux allows by itself. At
+/// 10,000 requests a second it halves the wake-ups, at an own lag that stays below 0.2 ms in 99 of 100.
+#[cfg(target_os = "linux")]
+const SLACK_NS: nix::libc::c_ulong = 50_000;
+/// The longest answers that may wait to be read, in bytes: a socket has room for several, so that the target is never
+/// kept from sending.
+const SHORT: u64 = 16 * 1024;
 
 /// What has happened on a slot.
 #[derive(Debug)]
@@ -92,6 +100,18 @@ pub enum Wait {
     Not,
     /// Until this instant of CLOCK_MONOTONIC.
     Until(u64),
+    /// Until this instant, and not shorter for an answer that can as well be read later, as the kernel has noted when
+    /// it came.
+    Through(u64),
+}
+
+/// When answers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// As soon as they come.
+    AtOnce,
+    /// At the next occasion, where the kernel notes when they came.
+    Late,
 }
 
 /// The connections of one thread, by slot.
@@ -110,6 +130,12 @@ pub struct Driver {
     done: VecDeque<Completion>,
     buffer: Box<[u8]>,
     warnings: u64,
+    reading: Reading,
+    /// Whether the kernel has noted of all that was read when it came.
+    is_noted: bool,
+    clocks: Clocks,
+    /// How many connections are to be looked at as soon as something happens on them.
+    urgent: usize,
 }
 
 #[derive(Default)]
@@ -141,6 +167,18 @@ struct Connection {
     session: Session,
 }
 
+impl Stage {
+    /// Whether it is to be looked at as soon as something happens: what it waits for has no note of the kernel, or the
+    /// target waits for it.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Self::Closed => false,
+            Self::Connecting { .. } | Self::Shaking { .. } => true,
+            Self::Open(connection) => connection.is_urgent(),
+        }
+    }
+}
+
 /// What the queue says of a socket.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
@@ -169,7 +207,10 @@ impl Driver {
     /// # Errors
     ///
     /// The system has no descriptor left for the queue or its alarm.
-    pub fn new(dialer: Dialer) -> io::Result<Self> {
+    pub fn new(dialer: Dialer, reading: Reading) -> io::Result<Self> {
+        // What is refused stays as the parent of this process has it.
+        #[cfg(target_os = "linux")]
+        let _ = nix::sys::prctl::set_timerslack(SLACK_NS);
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Self {
@@ -184,6 +225,10 @@ impl Driver {
             done: VecDeque::new(),
             buffer: vec![0; BUFFER].into(),
             warnings: 0,
+            reading,
+            is_noted: reading == Reading::Late,
+            clocks: Clocks::default(),
+            urgent: 0,
         })
     }
 
@@ -201,7 +246,11 @@ impl Driver {
         let (at, limit) = match wait {
             _ if !self.again.is_empty() => (now, Some(Duration::ZERO)),
             Wait::Not => (now, Some(Duration::ZERO)),
-            Wait::Until(at) => self.alarm.set(at, now)?,
+            Wait::Through(at) if at > now && self.urgent == 0 && self.reading == Reading::Late => {
+                sleep_until(at);
+                (at, Some(Duration::ZERO))
+            }
+            Wait::Until(at) | Wait::Through(at) => self.alarm.set(at, now)?,
         };
         self.ready.clear();
         self.dealt = 0;
@@ -211,6 +260,9 @@ impl Driver {
             Err(error) => return Err(error),
         }
         self.ready.append(&mut self.again);
+        if self.is_noted {
+            self.clocks.look();
+        }
         Ok(at)
     }
 
@@ -244,7 +296,9 @@ impl Driver {
     /// Sends a request on the open connection of a slot.
     pub fn send(&mut self, slot: usize, request: &Request<'_>) {
         let Some(Place { stage: Stage::Open(connection), .. }) = self.places.get_mut(slot) else { return };
-        if let Step::Failed(fault) = connection.send(request) {
+        let step = connection.send(request);
+        self.urgent += usize::from(connection.is_urgent());
+        if let Step::Failed(fault) = step {
             let failed = self.failed(slot, fault);
             self.done.push_back(failed);
         }
@@ -264,15 +318,31 @@ impl Driver {
         self.warnings
     }
 
+    /// Whether the kernel has noted of all that was read when it came.
+    pub fn is_noted(&self) -> bool {
+        self.is_noted
+    }
+
     /// Takes the connection of a slot out. What the queue still says of it is of no interest.
     fn close(&mut self, slot: usize) -> Stage {
         let Some(place) = self.places.get_mut(slot) else { return Stage::Closed };
         place.generation = place.generation.wrapping_add(1);
-        let stage = std::mem::take(&mut place.stage);
+        let stage = self.take(slot);
         if let Stage::Open(connection) = &stage {
             self.warnings += connection.session.warnings();
         }
         stage
+    }
+
+    fn take(&mut self, slot: usize) -> Stage {
+        let stage = self.places.get_mut(slot).map(|place| std::mem::take(&mut place.stage)).unwrap_or_default();
+        self.urgent -= usize::from(stage.is_urgent());
+        stage
+    }
+
+    fn put(&mut self, slot: usize, stage: Stage) {
+        self.urgent += usize::from(stage.is_urgent());
+        self.places[slot].stage = stage;
     }
 
     /// Tries the addresses of the target from this one on.
@@ -280,10 +350,12 @@ impl Driver {
         self.close(slot);
         let token = Token(token(slot, self.places[slot].generation));
         while let Some(dialed) = self.dialer.connect(address) {
-            let watched = dialed.and_then(|mut socket| socket.watch(self.poll.registry(), token).map(|()| socket));
+            let noted = |socket: Socket| if self.is_noted { socket.noted() } else { socket };
+            let watched =
+                dialed.map(noted).and_then(|mut socket| socket.watch(self.poll.registry(), token).map(|()| socket));
             match watched {
                 Ok(socket) => {
-                    self.places[slot].stage = Stage::Connecting { socket, address, begun };
+                    self.put(slot, Stage::Connecting { socket, address, begun });
                     return;
                 }
                 Err(error) => last = Some(Fault::io(Phase::Connect, &error)),
@@ -310,7 +382,15 @@ impl Driver {
             self.close(slot);
             return None;
         }
-        match connection.advance(&mut self.buffer, ready.is_ended) {
+        self.urgent -= usize::from(connection.is_urgent());
+        let advanced = connection.advance(&mut self.buffer, ready.is_ended, &self.clocks);
+        self.urgent += usize::from(connection.is_urgent());
+        let read = connection.session.exchange().read;
+        self.is_noted &= read == 0 || connection.channel.came().is_some();
+        if read > SHORT || !self.is_noted {
+            self.reading = Reading::AtOnce;
+        }
+        match advanced {
             None => {
                 self.again.push(ready);
                 None
@@ -345,11 +425,10 @@ impl Driver {
 
     /// Takes a connection a step further on its way to being open.
     fn establish(&mut self, slot: usize) -> Option<Completion> {
-        let stage = std::mem::take(&mut self.places[slot].stage);
-        match stage {
+        match self.take(slot) {
             Stage::Connecting { mut socket, address, begun } => match socket.is_connected() {
                 Ok(false) => {
-                    self.places[slot].stage = Stage::Connecting { socket, address, begun };
+                    self.put(slot, Stage::Connecting { socket, address, begun });
                     None
                 }
                 Ok(true) => self.connected(slot, socket, begun),
@@ -380,7 +459,7 @@ impl Driver {
     fn shake_hands(&mut self, slot: usize, mut tls: Box<Tls>, begun: u64, connect_ns: u64) -> Option<Completion> {
         match tls.shake_hands() {
             Ok(false) => {
-                self.places[slot].stage = Stage::Shaking { tls, begun, connect_ns };
+                self.put(slot, Stage::Shaking { tls, begun, connect_ns });
                 None
             }
             Ok(true) => {
@@ -392,7 +471,7 @@ impl Driver {
     }
 
     fn opened(&mut self, slot: usize, channel: Channel, connect_ns: u64, tls_ns: Option<u64>) -> Completion {
-        self.places[slot].stage = Stage::Open(Connection { channel, session: self.dialer.session() });
+        self.put(slot, Stage::Open(Connection { channel, session: self.dialer.session() }));
         Completion::Opened { slot, connect_ns, tls_ns }
     }
 }
@@ -406,7 +485,28 @@ pub fn handshake_fault(error: &io::Error) -> Fault {
     }
 }
 
+/// Sleeps until an instant of CLOCK_MONOTONIC, or a signal.
+fn sleep_until(at: u64) {
+    #[cfg(target_os = "linux")]
+    {
+        use nix::sys::time::TimeSpec;
+        use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
+
+        let at = TimeSpec::from_duration(Duration::from_nanos(at));
+        // One that a signal has ended is followed by another.
+        let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &at);
+    }
+    #[cfg(not(target_os = "linux"))]
+    std::thread::sleep(Duration::from_nanos(at.saturating_sub(now_ns())));
+}
+
 impl Connection {
+    /// Whether an answer has begun to come, or the request has not gone out.
+    fn is_urgent(&self) -> bool {
+        let session = &self.session;
+        session.is_busy() && (session.exchange().read > 0 || !session.unsent().is_empty())
+    }
+
     fn send(&mut self, request: &Request<'_>) -> Step {
         self.session.begin(request);
         let mut rest = request.bytes;
@@ -429,7 +529,7 @@ impl Connection {
 
     /// Writes what is left of the request and reads what has come of the answer; `None` if more has come than fits a
     /// turn.
-    fn advance(&mut self, buffer: &mut [u8], is_ended: bool) -> Option<Step> {
+    fn advance(&mut self, buffer: &mut [u8], is_ended: bool, clocks: &Clocks) -> Option<Step> {
         if let Err(error) = self.catch_up() {
             return Some(self.session.broke(&error));
         }
@@ -440,7 +540,8 @@ impl Connection {
                     if is_ended {
                         self.session.spend();
                     }
-                    let step = self.session.received(&buffer[..read], now_ns());
+                    let came = self.channel.came().and_then(|came| clocks.instant_of(came));
+                    let step = self.session.received(&buffer[..read], came.unwrap_or_else(now_ns));
                     let is_all = read < buffer.len() && self.channel.reads_all() && !is_ended;
                     if step != Step::Wait || is_all {
                         return Some(step);

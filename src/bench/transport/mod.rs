@@ -12,6 +12,7 @@ mod driver;
 pub(super) mod http1;
 pub(super) mod http2;
 mod negotiate;
+mod receipt;
 mod session;
 mod tls;
 #[cfg(target_os = "linux")]
@@ -20,10 +21,11 @@ mod uring;
 use std::io;
 
 pub use dial::{DialError, Dialer};
-pub use driver::{Completion, Driver, Wait};
+pub use driver::{Completion, Driver, Reading, Wait};
 pub use http2::Usage;
 pub use session::{Exchange, Request};
 
+use super::clock::Timestamps;
 use super::config::Io;
 use super::sample::Phase;
 
@@ -51,14 +53,17 @@ macro_rules! either {
 }
 
 impl Transport {
-    /// A transport without connections, driven as `io` says; with [`Io::Auto`] by io_uring where the kernel allows it.
+    /// A transport without connections, driven as `io` says. With [`Io::Auto`] that is by io_uring where the kernel
+    /// allows it, but for answers that may be read late where the kernel notes when they came: then sockets that are
+    /// looked at now and then cost less than operations that complete one by one.
     ///
     /// # Errors
     ///
     /// The system has no descriptor left for what it waits on, or does not allow what was asked for.
-    pub fn new(io: Io, dialer: Dialer) -> io::Result<Self> {
+    pub fn new(io: Io, dialer: Dialer, reading: Reading) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         match io {
+            Io::Auto if reading == Reading::Late && dialer.is_tcp() => {}
             Io::Auto => {
                 if let Ok(driver) = uring::Driver::new(dialer.clone()) {
                     return Ok(Self::Uring(Box::new(driver)));
@@ -72,7 +77,7 @@ impl Transport {
         }
         #[cfg(not(target_os = "linux"))]
         let _ = io;
-        Ok(Self::Ready(Box::new(Driver::new(dialer)?)))
+        Ok(Self::Ready(Box::new(Driver::new(dialer, reading)?)))
     }
 
     /// A transport of HTTP/2, with `streams` slots to a connection.
@@ -90,6 +95,14 @@ impl Transport {
             Self::Ready(_) | Self::Multiplexed(_) => driver::IO,
             #[cfg(target_os = "linux")]
             Self::Uring(_) => uring::IO,
+        }
+    }
+
+    /// Who noted when answers came.
+    pub fn timestamps(&self) -> Timestamps {
+        match self {
+            Self::Ready(driver) if driver.is_noted() => Timestamps::Kernel,
+            _ => Timestamps::Process,
         }
     }
 

@@ -115,12 +115,12 @@ impl Session {
         self.wrote(bytes);
     }
 
-    /// Takes bytes that were read at `now`.
-    pub fn received(&mut self, bytes: &[u8], now: u64) -> Step {
+    /// Takes bytes that came at `at`.
+    pub fn received(&mut self, bytes: &[u8], at: u64) -> Step {
         if self.exchange.first_read == 0 {
-            self.exchange.first_read = now;
+            self.exchange.first_read = at;
         }
-        self.exchange.last_read = now;
+        self.exchange.last_read = at;
         self.exchange.read += bytes.len() as u64;
         match self.decoder.feed(bytes) {
             Ok(None) => Step::Wait,

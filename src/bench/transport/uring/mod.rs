@@ -163,8 +163,8 @@ impl Driver {
         }
         self.start(now);
         let at = match wait {
-            Wait::Until(at) if at > now => self.ring.wait(at, now)?,
-            Wait::Not | Wait::Until(_) => {
+            Wait::Until(at) | Wait::Through(at) if at > now => self.ring.wait(at, now)?,
+            Wait::Not | Wait::Until(_) | Wait::Through(_) => {
                 self.ring.submit()?;
                 now
             }

@@ -1,0 +1,106 @@
+//! When answers came: the kernel's note of it, whatever the generator does in the meantime.
+
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "support/server.rs"]
+mod support;
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use support::{Fate, Server};
+
+const STOPPED: Duration = Duration::from_secs(2);
+const STOPPED_NS: u64 = 2_000_000_000;
+
+/// Whether none of its threads goes on.
+fn is_stopped(process: Pid) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let states = tasks.map(|task| fs::read_to_string(task.unwrap().path().join("stat")).unwrap());
+    // `pid (name) state …`, where the name may hold anything.
+    states.into_iter().all(|stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+}
+
+/// A run whose generator is stopped before the fifth answer is sent, and goes on two seconds after that.
+fn stopped_while_an_answer_comes(flags: &[&str]) -> Value {
+    let generator = Arc::new(AtomicI32::new(0));
+    let pid = Arc::clone(&generator);
+    let server = Server::start(move |seen| {
+        let pid = Pid::from_raw(pid.load(Ordering::SeqCst));
+        if seen.earlier == 4 && pid.as_raw() > 0 {
+            kill(pid, Signal::SIGSTOP).unwrap();
+            while !is_stopped(pid) {
+                thread::yield_now();
+            }
+            thread::spawn(move || {
+                thread::sleep(STOPPED);
+                kill(pid, Signal::SIGCONT).unwrap();
+            });
+        }
+        Fate::Answer(200, 0)
+    });
+    let url = server.url();
+    // Each is answered before the next is due, so that only one waits to be read.
+    let child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+        .args(["bench", &url, "--rps", "5", "-n", "10", "-c", "1", "--json", "--quiet"])
+        .args(flags)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    generator.store(child.id().cast_signed(), Ordering::SeqCst);
+    let output = child.wait_with_output().unwrap();
+    let result: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("no result: {}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(result["counts"]["ok"], 10, "{result}");
+    // It was stopped, whoever notes the answers.
+    assert_eq!(output.status.code(), Some(5));
+    result
+}
+
+#[test]
+fn an_answer_that_is_read_late_has_come_when_it_came() {
+    let result = stopped_while_an_answer_comes(&[]);
+    assert_eq!((&result["timestamps"], &result["io"]), (&"kernel".into(), &"epoll".into()));
+    let service = &result["service_time_ns"];
+    // It came while the generator was stopped; half of that time is room enough for a machine that is slow.
+    assert!(service["max"].as_u64().unwrap() < STOPPED_NS / 2, "{service}");
+    // The requests that were due meanwhile were late by the generator's own fault.
+    assert!(result["own_lag_ns"]["max"].as_u64().unwrap() > STOPPED_NS / 2, "{}", result["own_lag_ns"]);
+}
+
+/// At 2,000 a second it sleeps between requests without a look at answers; those that no socket holds are read at once.
+#[test]
+fn answers_small_and_large_are_whole_though_nothing_wakes_the_generator() {
+    for length in [0, 12, 200_000] {
+        let server = Server::start(move |_| Fate::with(200, &[], &"x".repeat(length)));
+        let output = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+            .args(["bench", &server.url(), "--rps", "2000", "-n", "400", "-c", "20", "--threads", "1"])
+            .args(["--timeout", "1m", "--json", "--quiet"])
+            .output()
+            .unwrap();
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&result["counts"]["ok"], &result["timestamps"]), (&400.into(), &"kernel".into()), "{result}");
+        assert_eq!(server.count(), 400);
+        assert!(result["bytes"]["received"].as_u64().unwrap() >= 400 * length as u64);
+        // Nothing has come before it was asked for, nor after the end.
+        let (least, most) = (&result["service_time_ns"]["min"], &result["service_time_ns"]["max"]);
+        assert!(least.as_u64().unwrap() > 0 && most.as_u64() <= result["elapsed_ns"].as_u64(), "{least} {most}");
+    }
+}
+
+/// What follows from an answer makes it be read at once, and by the generator's own clock.
+#[test]
+fn without_a_note_of_the_kernel_an_answer_has_come_when_it_is_read() {
+    let result = stopped_while_an_answer_comes(&["--redirects", "1", "--io", "epoll"]);
+    assert_eq!(result["timestamps"], "process");
+    assert!(result["service_time_ns"]["max"].as_u64().unwrap() > STOPPED_NS / 2, "{}", result["service_time_ns"]);
+}
