@@ -10,9 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::bench::clock::{nanos, now_ns};
 
-/// How far the two clocks may move against each other between two looks, in nanoseconds. A clock that is slewed moves
-/// by 500 ppm, 12.5 µs in the longest time between two looks.
-const MOST_DRIFT_NS: u64 = 50_000;
+/// By how much two looks at the clocks may differ, in nanoseconds, before the clock counts as set: CLOCK_REALTIME and
+/// CLOCK_MONOTONIC are slewed together, and only setting the former moves them apart.
+const STEP_NS: u64 = 50_000;
+/// How often a look is repeated that differs: whoever looks can be interrupted between the two clocks.
+const LOOKS: usize = 3;
 
 /// Asks the kernel to note when bytes come on a socket.
 ///
@@ -55,37 +57,38 @@ pub fn read(socket: &impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<(u
     Ok((message.bytes, came))
 }
 
-/// Both clocks at one instant, to translate the kernel's notes into the clock of the run.
+/// How far the wall clock is ahead of the clock of the run, to translate the kernel's notes.
 #[derive(Debug, Default)]
 pub struct Clocks {
-    monotonic: u64,
-    wall: u64,
+    ahead: u64,
+    /// Whether the wall clock was not set between the last look and the one before it.
     is_steady: bool,
 }
 
 impl Clocks {
-    /// Looks at both. Notes are taken back to this look; between two looks the clock of the machine must not be set.
+    /// Looks whether the wall clock was set: then what the kernel has noted since the last look is of no use.
     pub fn look(&mut self) {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos);
-        self.set(now_ns(), wall);
+        // Whoever is interrupted between the two finds the wall clock less ahead than it is.
+        self.look_by(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos).wrapping_sub(now_ns()));
     }
 
-    fn set(&mut self, monotonic: u64, wall: u64) {
-        let before = self.wall.wrapping_sub(self.monotonic);
-        let after = wall.wrapping_sub(monotonic);
-        let moved = after.wrapping_sub(before).cast_signed().unsigned_abs();
-        *self = Self { monotonic, wall, is_steady: moved <= MOST_DRIFT_NS };
+    fn look_by(&mut self, mut measure: impl FnMut() -> u64) {
+        let mut ahead = 0;
+        for _ in 0..LOOKS {
+            ahead = measure();
+            let more = ahead.wrapping_sub(self.ahead).cast_signed();
+            self.is_steady = more.unsigned_abs() <= STEP_NS;
+            if self.is_steady {
+                self.ahead = if more > 0 { ahead } else { self.ahead };
+                return;
+            }
+        }
+        self.ahead = ahead;
     }
 
     /// The instant of a note on CLOCK_MONOTONIC; `None` where the clock was set in the meantime.
     pub fn instant_of(&self, wall: u64) -> Option<u64> {
-        let before = self.wall.wrapping_sub(wall).cast_signed();
-        match self.is_steady {
-            true if before >= 0 => Some(self.monotonic.saturating_sub(before.unsigned_abs())),
-            // It came after the look.
-            true => Some(self.monotonic.saturating_add(before.unsigned_abs()).min(now_ns())),
-            false => None,
-        }
+        self.is_steady.then(|| wall.wrapping_sub(self.ahead).min(now_ns()))
     }
 }
 
@@ -93,30 +96,46 @@ impl Clocks {
 mod tests {
     use super::*;
 
-    const WALL: u64 = 1_790_000_000_000_000_000;
+    const HOUR: i64 = 3_600_000_000_000;
 
-    #[test]
-    fn a_note_is_taken_to_the_clock_of_the_run() {
+    /// Clocks that agree on this.
+    fn clocks(ahead: u64) -> Clocks {
         let mut clocks = Clocks::default();
-        clocks.set(1_000_000, WALL);
-        assert_eq!(clocks.instant_of(WALL), None, "nobody knows what the clock did before");
-        clocks.set(2_000_000, WALL + 1_000_000);
-        assert_eq!(clocks.instant_of(WALL + 400_000), Some(1_400_000));
-        assert_eq!(clocks.instant_of(WALL + 1_000_007), Some(2_000_007));
-        clocks.set(3_000_000, WALL + 2_012_500);
-        assert_eq!(clocks.instant_of(WALL + 2_000_000), Some(2_987_500), "a clock that is slewed");
+        clocks.look_by(|| ahead);
+        assert!(clocks.instant_of(ahead).is_none(), "nobody knows what the clock did before");
+        clocks.look_by(|| ahead);
+        clocks
     }
 
     #[test]
-    fn a_clock_that_is_set_has_no_say() {
-        for step in [-3_600_000_000_000_i64, -100_000, 100_000, 3_600_000_000_000] {
-            let mut clocks = Clocks::default();
-            clocks.set(1_000_000, WALL);
-            clocks.set(2_000_000, WALL + 1_000_000);
-            clocks.set(3_000_000, (WALL + 2_000_000).wrapping_add_signed(step));
-            assert_eq!(clocks.instant_of(WALL + 1_500_000), None);
-            clocks.set(4_000_000, (WALL + 3_000_000).wrapping_add_signed(step));
-            assert!(clocks.instant_of(WALL.wrapping_add_signed(step) + 2_500_000).is_some());
+    fn a_note_is_taken_to_the_clock_of_the_run() {
+        let ahead = 1_790_000_000_000_000_000;
+        assert_eq!(clocks(ahead).instant_of(ahead + 1234), Some(1234));
+        let later = clocks(ahead).instant_of(ahead + now_ns() + 1_000_000_000);
+        assert!(later.is_some_and(|at| at <= now_ns()), "nothing has come before it came");
+    }
+
+    #[test]
+    fn whoever_is_interrupted_between_the_clocks_does_not_take_it_for_a_step() {
+        let ahead = 1_790_000_000_000_000_000;
+        let mut clocks = clocks(ahead - 700);
+        let mut looks = [ahead - 40_000_000, ahead - 100_000, ahead].into_iter();
+        clocks.look_by(|| looks.next().unwrap());
+        assert_eq!(clocks.instant_of(ahead + 5), Some(5), "the look without an interruption is the best");
+        clocks.look_by(|| ahead - 30_000);
+        assert_eq!(clocks.instant_of(ahead + 5), Some(5));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_has_no_say_until_the_next_look() {
+        let ahead: u64 = 1_790_000_000_000_000_000;
+        for step in [-HOUR, -100_000, 100_000, HOUR] {
+            let mut clocks = clocks(ahead);
+            let after = ahead.wrapping_add_signed(step);
+            clocks.look_by(|| after);
+            assert_eq!(clocks.instant_of(ahead + 5), None);
+            clocks.look_by(|| after);
+            assert_eq!(clocks.instant_of(after + 5), Some(5));
         }
     }
 }
