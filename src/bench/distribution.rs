@@ -3,11 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hdrhistogram::Histogram;
-use hdrhistogram::serialization::{Deserializer as HdrDeserializer, Serializer as _, V2DeflateSerializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::encoding;
 
 /// The finest duration told apart: 1 µs (the histogram's unit below it is 512 ns).
 pub const LOWEST_NS: u64 = 1_000;
@@ -283,17 +282,11 @@ impl Distribution {
 
     /// The histogram in HdrHistogram's V2 format, compressed and in base64, as its official tools read it.
     pub fn encode(&self) -> String {
-        let mut bytes = Vec::new();
-        let written = V2DeflateSerializer::new().serialize(&self.histogram, &mut bytes);
-        debug_assert!(written.is_ok());
-        STANDARD.encode(bytes)
+        encoding::encode(&self.histogram)
     }
 
     fn decode(v2: &str) -> Result<Histogram<u64>, String> {
-        let bytes = STANDARD.decode(v2).map_err(|e| format!("not base64: {e}"))?;
-        let found: Histogram<u64> = HdrDeserializer::new()
-            .deserialize(&mut bytes.as_slice())
-            .map_err(|e| format!("not a histogram of format V2: {e}"))?;
+        let found = encoding::decode(v2)?;
         let mut histogram = empty();
         histogram.add(&found).map_err(|e| format!("a histogram of other bounds: {e}"))?;
         Ok(histogram)

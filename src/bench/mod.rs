@@ -35,6 +35,7 @@ mod content;
 mod control;
 mod distribution;
 mod effort;
+mod encoding;
 mod feed;
 mod flight;
 mod flows;

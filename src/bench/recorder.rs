@@ -100,7 +100,7 @@ impl Recorder {
     }
 
     /// Hands the last seconds and slices over, and gives the tally out and that of the warm-up.
-    pub fn finish(&mut self) -> (Tally, Tally) {
+    pub fn finish(mut self) -> (Tally, Tally) {
         while let Some(second) = self.seconds.pop_front() {
             self.hand_over(second);
         }
@@ -108,7 +108,7 @@ impl Recorder {
         while let Some(slice) = self.slices.pop() {
             self.give_away(Some(slice));
         }
-        (std::mem::take(&mut self.tally), std::mem::take(&mut self.warmup))
+        (self.tally, self.warmup)
     }
 
     /// Hands over what is past at `now`, even if nothing more finishes.
