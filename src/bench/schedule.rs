@@ -133,7 +133,7 @@ impl Schedule {
     /// Each worker draws the whole of a random sequence: a draw costs some nanoseconds, and nothing is stored.
     pub fn arrivals(&self, k: u64, workers: u64) -> Arrivals {
         let mut arrivals =
-            Arrivals { schedule: self.clone(), upcoming: None, step: workers.max(1), leg: 0, walk: None };
+            Arrivals { schedule: self.clone(), upcoming: None, gap_ns: 0, step: workers.max(1), leg: 0, walk: None };
         if let Profile::Poisson(_, seed) = self.profile {
             arrivals.walk = Some(Walk::new(seed));
         }
@@ -185,6 +185,8 @@ impl Walk {
 pub struct Arrivals {
     schedule: Schedule,
     upcoming: Option<Arrival>,
+    /// How long after the one before it the upcoming one comes, in nanoseconds; 0 for the first.
+    gap_ns: u64,
     step: u64,
     /// The leg that the upcoming one lies in: later ones do not lie before it.
     leg: usize,
@@ -201,6 +203,11 @@ impl Arrivals {
     /// The next arrival, left in place.
     pub fn peek(&self) -> Option<Arrival> {
         self.upcoming
+    }
+
+    /// How long after the one before it the next arrival comes, in nanoseconds; 0 for the first.
+    pub fn gap_ns(&self) -> u64 {
+        self.gap_ns
     }
 
     /// Arrival `n`, which comes `steps` after the last one that was asked for.
@@ -235,6 +242,7 @@ impl Iterator for Arrivals {
     fn next(&mut self) -> Option<Arrival> {
         let arrival = self.upcoming?;
         self.upcoming = self.arrival(arrival.n.saturating_add(self.step), self.step);
+        self.gap_ns = self.upcoming.map_or(0, |next| next.at_ns.saturating_sub(arrival.at_ns));
         Some(arrival)
     }
 }

@@ -33,8 +33,8 @@ use super::visit::Visit;
 const HEARTBEAT_NS: u64 = 25_000_000;
 /// How often the counts are copied for the display.
 const PUBLISH_NS: u64 = 100_000_000;
-/// How long it sleeps without a look at answers.
-const NAP_NS: u64 = 1_000_000;
+/// How long answers wait at most for a look at them, where the kernel notes when they came.
+const UNREAD_NS: u64 = 1_000_000;
 /// How many due requests are begun before answers are looked at.
 const BATCH: usize = 64;
 /// How many answers are dealt with before the clock is looked at.
@@ -145,6 +145,8 @@ struct Worker {
     /// The next steps of flows, once they are scheduled.
     later: Later,
     opened: u64,
+    /// When it last looked at answers, or was to look (CLOCK_MONOTONIC).
+    looked: u64,
     watch: SelfWatch,
 }
 
@@ -188,6 +190,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         detour: Room::default(),
         later: Later::default(),
         opened: 0,
+        looked: 0,
         watch: SelfWatch::default(),
         orders,
     };
@@ -310,13 +313,20 @@ impl Worker {
         }
         let mut published = 0;
         let mut asked = u64::MAX;
-        let mut has_napped = false;
+        let mut wait = Wait::Not;
         let mut is_warm = self.orders.warmup_ns == 0;
         loop {
             let woken = now_ns();
             self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(woken.saturating_sub(asked));
-            if has_napped {
-                self.begin_due_on_open(woken.saturating_sub(self.start));
+            if !matches!(wait, Wait::Past(_)) {
+                self.looked = woken.min(asked);
+            }
+            let has_napped = matches!(wait, Wait::Through(_) | Wait::Past(_));
+            let has_begun = !has_napped || self.begin_due_on_open(woken.saturating_sub(self.start));
+            // An answer that is not read yet may free a connection, or have come before the end.
+            let is_last = woken >= self.start.saturating_add(self.deadline());
+            if matches!(wait, Wait::Past(_)) && (!has_begun || is_last) {
+                self.transport.wait(Wait::Not)?;
             }
             self.deal_with_completions();
             let now = self.now();
@@ -325,7 +335,7 @@ impl Worker {
                 self.warmed_up();
                 *effort = Effort::begin(self.start.saturating_add(now));
             }
-            self.expire(now);
+            self.expire()?;
             let is_batch_full = self.begin_due(now);
             let upcoming = self.upcoming(now);
             let has_ended = now >= self.end() || self.orders.arrivals.is_closed_loop();
@@ -340,8 +350,7 @@ impl Worker {
                 effort.look(self.start.saturating_add(now));
             }
             let is_spinning = self.orders.pacing == Pacing::Spin;
-            let wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
-            has_napped = matches!(wait, Wait::Through(_));
+            wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
             asked = self.transport.wait(wait)?;
         }
     }
@@ -356,15 +365,25 @@ impl Worker {
     /// between.
     fn wait_from(&self, now: u64, upcoming: Option<Arrival>) -> Wait {
         let heartbeat = now + HEARTBEAT_NS;
-        let arrival = upcoming.map(|a| self.orders.pacing.wake_for(a.at_ns)).filter(|at| *at > now);
-        let step = self.later.first_due().map(|at| self.orders.pacing.wake_for(at)).filter(|at| *at > now);
+        let (pacing, gap_ns) = (self.orders.pacing, self.orders.arrivals.gap_ns());
+        let arrival = upcoming.map(|a| pacing.wake_for(a.at_ns, gap_ns)).filter(|at| *at > now);
+        let step = self.later.first_due().map(|at| pacing.wake_for(at, 0)).filter(|at| *at > now);
         let end = if now < self.end() { self.end() } else { self.deadline() };
         let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(end);
-        let expiry = self.deadlines.peek().map_or(u64::MAX, |Reverse((at, _))| *at);
+        let expiry = self.first_deadline();
         let until = self.start.saturating_add(wake).min(expiry);
         // Sleeping through is for a time that does not matter, and not while a request waits for a connection.
-        let is_short = wake.saturating_sub(now) <= NAP_NS && self.pool.first().is_some();
-        if is_short { Wait::Through(until) } else { Wait::Until(until) }
+        let is_short = wake.saturating_sub(now) <= UNREAD_NS && self.pool.first().is_some();
+        match is_short {
+            true if wake < end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(until),
+            true => Wait::Through(until),
+            false => Wait::Until(until),
+        }
+    }
+
+    /// When the first request may have taken too long (CLOCK_MONOTONIC).
+    fn first_deadline(&self) -> u64 {
+        self.deadlines.peek().map_or(u64::MAX, |Reverse((at, _))| *at)
     }
 
     fn deal_with_completions(&mut self) {
@@ -401,15 +420,17 @@ impl Worker {
         true
     }
 
-    /// Begins what is due before answers are read, which can wait, on connections that are known to be free.
-    fn begin_due_on_open(&mut self, now: u64) {
+    /// Begins what is due before answers are read, which can wait, on connections that are known to be free; says
+    /// whether there were enough of them.
+    fn begin_due_on_open(&mut self, now: u64) -> bool {
         for _ in 0..BATCH {
             let is_free = |slot: &usize| self.transport.is_open(*slot);
-            let Some(slot) = self.pool.first().filter(is_free) else { return };
-            let Some(call) = self.take_due(now) else { return };
+            let Some(slot) = self.pool.first().filter(is_free) else { return false };
+            let Some(call) = self.take_due(now) else { return true };
             self.pool.take();
             self.begin(slot, call);
         }
+        true
     }
 
     /// Begins a request on a slot, with a connection if it has none.
@@ -578,9 +599,15 @@ impl Worker {
         }
     }
 
-    /// Ends the requests that take too long; `now` is in nanoseconds after the start.
-    fn expire(&mut self, now: u64) {
-        let now = now.saturating_add(self.start);
+    /// Ends the requests that take too long. One whose answer has come in time does not, even if this thread was kept
+    /// from reading it.
+    fn expire(&mut self) -> io::Result<()> {
+        let now = now_ns();
+        if now < self.first_deadline() {
+            return Ok(());
+        }
+        self.transport.wait(Wait::Not)?;
+        self.deal_with_completions();
         while let Some(Reverse((at, slot))) = self.deadlines.peek().copied().filter(|Reverse((at, _))| *at <= now) {
             self.deadlines.pop();
             // An earlier look may have taken its place.
@@ -594,6 +621,7 @@ impl Worker {
             }
             self.set_deadline(slot);
         }
+        Ok(())
     }
 
     fn time_out(&mut self, slot: usize) {

@@ -174,7 +174,7 @@ impl Driver {
         let (at, limit) = match wait {
             _ if !self.again.is_empty() => (now, Some(Duration::ZERO)),
             Wait::Not => (now, Some(Duration::ZERO)),
-            Wait::Until(at) | Wait::Through(at) => self.alarm.set(at, now)?,
+            Wait::Until(at) | Wait::Through(at) | Wait::Past(at) => self.alarm.set(at, now)?,
         };
         self.ready.clear();
         self.dealt = 0;

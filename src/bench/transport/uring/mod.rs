@@ -163,8 +163,8 @@ impl Driver {
         }
         self.start(now);
         let at = match wait {
-            Wait::Until(at) | Wait::Through(at) if at > now => self.ring.wait(at, now)?,
-            Wait::Not | Wait::Until(_) | Wait::Through(_) => {
+            Wait::Until(at) | Wait::Through(at) | Wait::Past(at) if at > now => self.ring.wait(at, now)?,
+            Wait::Not | Wait::Until(_) | Wait::Through(_) | Wait::Past(_) => {
                 self.ring.submit()?;
                 now
             }
