@@ -24,7 +24,7 @@ pub struct SelfWatch {
     pub never_idle_ns: u64,
     /// How long its control group was throttled, in nanoseconds.
     pub throttled_ns: u64,
-    /// Longest time by which one of its loops woke later than it had asked for, in nanoseconds.
+    /// Longest time by which one of its loops woke later than it had asked for, or stood still, in nanoseconds.
     pub longest_gap_ns: u64,
     /// Requests that stayed unsent although a connection was free.
     pub unsent_while_free: u64,

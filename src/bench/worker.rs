@@ -330,6 +330,11 @@ impl Worker {
             }
             self.deal_with_completions();
             let now = self.now();
+            if has_napped {
+                // What it does between two sleeps is short; whoever pauses it then is seen here.
+                let awake = self.start.saturating_add(now).saturating_sub(woken);
+                self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(awake);
+            }
             if !is_warm && now >= self.orders.warmup_ns {
                 is_warm = true;
                 self.warmed_up();

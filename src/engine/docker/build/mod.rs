@@ -48,6 +48,25 @@ pub struct BuildSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+/// How often a build is begun that fails because an image of the cache was removed while it was used.
+const ATTEMPTS: usize = 3;
+/// What the classic builder says when somebody, perhaps another build of the same source, has removed an image of its
+/// cache after the builder had decided to use it. It holds no lock on them.
+const VANISHED: [&str; 3] = ["failed to get digest sha256:", "unknown parent image ID", "layer does not exist"];
+
+/// Why an attempt to build has failed.
+enum Ended {
+    /// An image of the cache is gone: without it, the build may succeed.
+    Vanished(Failure),
+    Failed(Failure),
+}
+
+impl From<Failure> for Ended {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
 /// Builds an image. Dropping the future ends the build on the engine too.
 ///
 /// # Errors
@@ -55,6 +74,20 @@ pub struct BuildSpec {
 /// With the cause: the step that failed with its line and its output, a base image that cannot be had, an unreadable
 /// source, a full disk.
 pub async fn build(connection: &Connection, spec: &BuildSpec, note: &dyn Fn(Note)) -> Result<(), Failure> {
+    let mut attempt = 1;
+    loop {
+        match attempt_to_build(connection, spec, note).await {
+            Ok(()) => return Ok(()),
+            Err(Ended::Vanished(_)) if attempt < ATTEMPTS => {
+                note(Note::Detail("an image of the cache was removed meanwhile: building again".to_owned()));
+                attempt += 1;
+            }
+            Err(Ended::Vanished(failure) | Ended::Failed(failure)) => return Err(failure),
+        }
+    }
+}
+
+async fn attempt_to_build(connection: &Connection, spec: &BuildSpec, note: &dyn Fn(Note)) -> Result<(), Ended> {
     let dockerfile = read(spec)?;
     let credentials = registry::credentials_of(&dockerfile.bases(&spec.args, spec.target.as_deref()), note).await;
     let (archive, reading) = context::archive(&spec.context, &spec.dockerfile);
@@ -67,15 +100,20 @@ pub async fn build(connection: &Connection, spec: &BuildSpec, note: &dyn Fn(Note
     // The engine ends a build whose context ends early; that is then not the reason.
     let read = reading.await;
     match (result, read) {
-        (Ok(()), _) if log.failed_without_reason => Err(cause::of(spec, &dockerfile, log.failed(), "")),
+        (Ok(()), _) if log.failed_without_reason => Err(cause::of(spec, &dockerfile, log.failed(), "").into()),
         (Ok(()), _) => Ok(()),
         (Err(Error::DockerStreamError { error: said }), _)
         | (Err(Error::DockerResponseServerError { message: said, .. }), Ok(Ok(()))) => {
-            Err(cause::of(spec, &dockerfile, log.failed(), &said))
+            let failure = cause::of(spec, &dockerfile, log.failed(), &said);
+            Err(if has_vanished(&said) { Ended::Vanished(failure) } else { Ended::Failed(failure) })
         }
-        (Err(_), Ok(Err(unreadable))) => Err(unreadable.into()),
-        (Err(error), _) => Err(fail::doing(&format!("build {}", spec.tag), &error)),
+        (Err(_), Ok(Err(unreadable))) => Err(Ended::Failed(unreadable.into())),
+        (Err(error), _) => Err(fail::doing(&format!("build {}", spec.tag), &error).into()),
     }
+}
+
+fn has_vanished(said: &str) -> bool {
+    VANISHED.iter().any(|text| said.contains(text))
 }
 
 /// The images from elsewhere that a Dockerfile needs for a target: the last stage where none is named. They are named
@@ -125,5 +163,28 @@ fn options(spec: &BuildSpec, buildkit: bool) -> BuildImageOptions {
         version: if buildkit { BuilderVersion::BuilderBuildKit } else { BuilderVersion::BuilderV1 },
         session: buildkit.then(|| Uuid::new_v4().to_string()),
         ..BuildImageOptions::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_of_the_cache_that_vanished_is_told_from_a_step_that_failed() {
+        for said in [
+            "failed to get digest sha256:97eb16b4: open /var/lib/docker/image/overlay2/imagedb/content/sha256/97eb16b4: no such file or directory",
+            "failed to export image: failed to set parent sha256:0f1e: unknown parent image ID sha256:0f1e",
+            "failed to create rwlayer: layer does not exist",
+        ] {
+            assert!(has_vanished(said), "{said}");
+        }
+        for said in [
+            "COPY failed: file not found in build context: stat app.py: no such file or directory",
+            "The command '/bin/sh -c false' returned a non-zero code: 1",
+            "pull access denied for nothing, repository does not exist",
+        ] {
+            assert!(!has_vanished(said), "{said}");
+        }
     }
 }
