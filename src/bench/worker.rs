@@ -340,7 +340,7 @@ impl Worker {
                 self.warmed_up();
                 *effort = Effort::begin(self.start.saturating_add(now));
             }
-            self.expire()?;
+            self.expire(now)?;
             let is_batch_full = self.begin_due(now);
             let upcoming = self.upcoming(now);
             let has_ended = now >= self.end() || self.orders.arrivals.is_closed_loop();
@@ -604,10 +604,10 @@ impl Worker {
         }
     }
 
-    /// Ends the requests that take too long. One whose answer has come in time does not, even if this thread was kept
-    /// from reading it.
-    fn expire(&mut self) -> io::Result<()> {
-        let now = now_ns();
+    /// Ends the requests that take too long; `now` is in nanoseconds after the start. One whose answer has come in time
+    /// does not, even if this thread was kept from reading it.
+    fn expire(&mut self, now: u64) -> io::Result<()> {
+        let now = now.saturating_add(self.start);
         if now < self.first_deadline() {
             return Ok(());
         }
