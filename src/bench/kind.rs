@@ -118,7 +118,8 @@ impl Kind {
     pub fn outgoing<'a>(&self, room: &'a Room) -> transport::Request<'a> {
         let (bytes, head) = (room.bytes.as_slice(), room.head);
         let is_head = self.method == Method::HEAD;
-        transport::Request { bytes, head, is_head, closes: self.closes, keeps_answer: self.keeps_answer }
+        let is_constant = self.constant.as_ref().is_some_and(|constant| std::ptr::eq(constant, room));
+        transport::Request { bytes, head, is_head, closes: self.closes, keeps_answer: self.keeps_answer, is_constant }
     }
 
     /// Writes a request as HTTP/1.1; draws in the order of [`Self::render`].

@@ -104,7 +104,7 @@ impl Hop {
             bytes.extend_from_slice(body);
         }
         let is_head = request.is_head && !self.is_get;
-        Request { bytes: &room.bytes, head: room.head, is_head, ..*request }
+        Request { bytes: &room.bytes, head: room.head, is_head, is_constant: false, ..*request }
     }
 }
 
@@ -141,7 +141,7 @@ mod tests {
 
     fn sent(hop: &Hop, bytes: &[u8]) -> String {
         let head = bytes.len() - 2;
-        let request = Request { bytes, head, is_head: false, closes: false, keeps_answer: true };
+        let request = Request { bytes, head, keeps_answer: true, ..Request::default() };
         let mut room = Room::default();
         let written = hop.write(&request, &mut room);
         assert_eq!(written.bytes.len() - written.head, if hop.is_get { 0 } else { 2 });

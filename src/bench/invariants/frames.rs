@@ -51,8 +51,13 @@ impl Connection {
         let mut bytes = head.as_bytes().to_vec();
         bytes.resize(head.len() + body, b'x');
         let is_head = head.starts_with("HEAD");
-        let request =
-            Request { bytes: &bytes, head: head.len(), is_head, closes: false, keeps_answer: number.is_multiple_of(2) };
+        let request = Request {
+            bytes: &bytes,
+            head: head.len(),
+            is_head,
+            keeps_answer: number.is_multiple_of(2),
+            ..Request::default()
+        };
         let slot = self.places.len();
         let block = self.encoder.block(head.as_bytes());
         self.places.push(self.session.send(slot, &request, block));

@@ -8,7 +8,7 @@ use crate::bench::answer::Answer;
 use crate::bench::sample::{Cause, Fault, Phase, Side};
 
 /// A request, ready to be written.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Request<'a> {
     /// Head and body.
     pub bytes: &'a [u8],
@@ -20,6 +20,8 @@ pub struct Request<'a> {
     pub closes: bool,
     /// Whether its answer is kept: see [`Session::take_answer`].
     pub keeps_answer: bool,
+    /// Whether these are the bytes of many requests.
+    pub is_constant: bool,
 }
 
 /// What was seen of one attempt of a request. Instants are CLOCK_MONOTONIC, 0 where not reached.

@@ -801,7 +801,7 @@ mod tests {
             [("x-a", "b\tc", true), ("x-a", "b\r\nset-cookie: c=d", false), ("X-A", "b", false), ("x a", "b", false)]
         {
             let mut session = Session::default();
-            let request = Request { bytes: b"", head: 0, is_head: false, closes: false, keeps_answer: true };
+            let request = Request { keeps_answer: true, ..Request::default() };
             session.send(0, &request, &[0x82]);
             let mut block = vec![0x88];
             hpack::write(&mut block, name.as_bytes(), value.as_bytes());
@@ -829,7 +829,7 @@ mod tests {
         session.wrote(session.outgoing().len());
         // Both bodies are longer than the window.
         let bytes = vec![b'x'; 100_000];
-        let request = Request { bytes: &bytes, head: 0, is_head: false, closes: false, keeps_answer: false };
+        let request = Request { bytes: &bytes, ..Request::default() };
         let (place, stream) = session.send(0, &request, &[0x83]);
         session.send(1, &request, &[0x83]);
         session.abort(place, stream);

@@ -2,7 +2,7 @@
 //!
 //! Every connection has a receive armed for all of its life, so that a request costs one operation, its send, and all
 //! that is due is handed over in the call that waits for answers. Instants: a request starts at the call that hands it
-//! over, an answer has come when its completion is looked at.
+//! over, an answer has come when the call that brings it returns.
 
 mod ring;
 
@@ -23,7 +23,9 @@ pub const IO: &str = "io_uring";
 
 /// Bits of a tag that are the slot; the others tell its successive connections apart.
 const SLOT_BITS: u32 = 17;
-const GENERATIONS: u64 = 1 << (62 - SLOT_BITS);
+const GENERATIONS: u64 = 1 << (61 - SLOT_BITS);
+/// The longest requests that are sent quietly, in bytes: they fit what a socket takes at once.
+const SHORT: usize = 2 * 1024;
 /// How many events are dealt with before the worker has its turn.
 const EVENTS: usize = 1024;
 
@@ -40,6 +42,8 @@ pub struct Driver {
     done: VecDeque<Completion>,
     buffer: Box<[u8]>,
     warnings: u64,
+    /// When the kernel was last asked for what has come (CLOCK_MONOTONIC).
+    looked: u64,
 }
 
 #[derive(Default)]
@@ -80,6 +84,8 @@ struct Link {
     /// How much of what is being sent has gone.
     gone: usize,
     is_sending: bool,
+    /// How much was sent quietly, and no failure was heard of since.
+    quiet: usize,
     /// How many operations the kernel has.
     operations: u32,
 }
@@ -148,6 +154,7 @@ impl Driver {
             done: VecDeque::new(),
             buffer: vec![0; 16 * 1024].into(),
             warnings: 0,
+            looked: 0,
         })
     }
 
@@ -158,6 +165,7 @@ impl Driver {
     /// The kernel refuses the call.
     pub fn wait(&mut self, wait: Wait) -> io::Result<u64> {
         let now = now_ns();
+        self.looked = now;
         if !self.done.is_empty() || self.deal() {
             return Ok(now);
         }
@@ -169,6 +177,7 @@ impl Driver {
                 now
             }
         };
+        self.looked = now_ns();
         self.deal();
         Ok(at)
     }
@@ -220,6 +229,12 @@ impl Driver {
             return;
         };
         session.begin(request);
+        if request.is_constant && request.bytes.len() <= SHORT && link.is_idle() {
+            link.quiet = request.bytes.len();
+            self.ring.send_quietly(link.socket.as_fd().as_raw_fd(), request.bytes, tag(slot, *generation));
+            self.starting.push(slot);
+            return;
+        }
         match link.put(request.bytes) {
             Ok(is_written) => {
                 if is_written {
@@ -256,7 +271,8 @@ impl Driver {
                 (link, (Phase::Connect, Exchange::default()))
             }
             Stage::Shaking { link, .. } => (link, (Phase::Tls, Exchange::default())),
-            Stage::Open { link, session } => {
+            Stage::Open { mut link, mut session } => {
+                link.confirm(&mut session);
                 self.warnings += session.warnings();
                 (link, (session.phase(), session.exchange()))
             }
@@ -305,6 +321,14 @@ impl Driver {
                 }
             }
             Event::Received { tag, filled, is_armed } => self.received(tag, filled, is_armed),
+            Event::NotSent { tag, error } => {
+                if let Some(slot) = self.slot_of(tag)
+                    && let Some(link) = self.places[slot].stage.link()
+                {
+                    link.quiet = 0;
+                    self.broke(slot, &error);
+                }
+            }
         }
     }
 
@@ -448,17 +472,18 @@ impl Driver {
 
     /// Takes bytes that have come.
     fn arrived(&mut self, slot: usize, filled: &Filled) {
-        let now = now_ns();
+        let now = self.looked;
         match &mut self.places[slot].stage {
-            Stage::Open { link: Link { tls: None, is_sending, .. }, session } => {
+            Stage::Open { link: link @ Link { tls: None, .. }, session } => {
                 if !session.is_busy() {
                     session.unsolicited();
                     self.close(slot);
                     return;
                 }
+                link.confirm(session);
                 let step = session.received(self.ring.bytes(filled), now);
                 // The kernel speaks of a send before it speaks of what answers it: the rest of this one is in the way.
-                if *is_sending && matches!(step, Step::Answered(_)) {
+                if link.is_sending && matches!(step, Step::Answered(_)) {
                     session.spend();
                 }
                 self.step(slot, step);
@@ -508,7 +533,8 @@ impl Driver {
 
     fn ended(&mut self, slot: usize) {
         match &mut self.places[slot].stage {
-            Stage::Open { link: Link { tls: None, .. }, session } if session.is_busy() => {
+            Stage::Open { link: link @ Link { tls: None, .. }, session } if session.is_busy() => {
+                link.confirm(session);
                 let step = session.ended();
                 self.step(slot, step);
             }
@@ -527,7 +553,8 @@ impl Driver {
 
     fn broke(&mut self, slot: usize, error: &io::Error) {
         match &mut self.places[slot].stage {
-            Stage::Open { session, .. } if session.is_busy() => {
+            Stage::Open { link, session } if session.is_busy() => {
+                link.confirm(session);
                 let step = session.broke(error);
                 self.step(slot, step);
             }
@@ -576,7 +603,28 @@ impl Stage {
 
 impl Link {
     fn new(socket: Socket) -> Self {
-        Self { socket, tls: None, next: Vec::new(), spare: Vec::new(), gone: 0, is_sending: false, operations: 0 }
+        Self {
+            socket,
+            tls: None,
+            next: Vec::new(),
+            spare: Vec::new(),
+            gone: 0,
+            is_sending: false,
+            quiet: 0,
+            operations: 0,
+        }
+    }
+
+    /// Whether nothing is to be sent or being sent, by plain TCP or a Unix socket.
+    fn is_idle(&self) -> bool {
+        self.tls.is_none() && !self.is_sending && self.next.is_empty()
+    }
+
+    /// Counts what was sent quietly as written.
+    fn confirm(&mut self, session: &mut Session) {
+        if self.quiet > 0 {
+            session.wrote(std::mem::take(&mut self.quiet));
+        }
     }
 
     /// Takes bytes to be sent; whether they count as written at once, because TLS has taken them.

@@ -29,13 +29,15 @@ const BUFFER: usize = 4 * 1024;
 /// The name of the group of buffers.
 const GROUP: u16 = 0;
 /// Bits of the kernel's `user_data` that tell operations apart; the others are the caller's tag.
-const KIND_SHIFT: u32 = 62;
+const KIND_SHIFT: u32 = 61;
 const TAG: u64 = (1 << KIND_SHIFT) - 1;
 const POLL: u64 = 0;
 const RECEIVE: u64 = 1;
 const SEND: u64 = 2;
 /// What nobody wants to hear of: cancellations, the alarm.
 const UNSPOKEN: u64 = 3;
+/// A send of which the kernel tells only that it has failed.
+const QUIET_SEND: u64 = 4;
 
 /// What has come of an operation.
 #[derive(Debug)]
@@ -63,6 +65,13 @@ pub enum Event {
         /// What was to be sent.
         bytes: Vec<u8>,
     },
+    /// A quiet send has failed.
+    NotSent {
+        /// The caller's.
+        tag: u64,
+        /// Why.
+        error: io::Error,
+    },
 }
 
 /// A buffer of the ring with received bytes in it: look at them with [`Ring::bytes`], then give it back.
@@ -79,9 +88,12 @@ pub struct Ring {
     /// What is being sent, by the index that the kernel was given.
     sending: Vec<(u64, Vec<u8>)>,
     vacant: Vec<usize>,
+    /// What quiet sends send, with the address that it has at the caller's, by which it is found: kept until the ring
+    /// ends, as nothing says when the kernel is done with it.
+    kept: Vec<(usize, Box<[u8]>)>,
     /// Operations that did not fit.
     backlog: VecDeque<squeue::Entry>,
-    /// How many operations the kernel has not said its last word on.
+    /// How many operations, but for quiet sends, the kernel has not said its last word on.
     outstanding: usize,
     events: VecDeque<cqueue::Entry>,
     /// When the alarm goes off (CLOCK_MONOTONIC); 0 if it is not set.
@@ -113,6 +125,7 @@ impl Ring {
             uring,
             sending: Vec::new(),
             vacant: Vec::new(),
+            kept: Vec::new(),
             backlog: VecDeque::new(),
             outstanding: 0,
             events: VecDeque::new(),
@@ -160,6 +173,25 @@ impl Ring {
         self.push(operation, SEND, index as u64);
     }
 
+    /// Sends all of `bytes`, and tells of it only if that fails. The ring keeps them for its life, once for all sends:
+    /// they are to be few and short.
+    pub fn send_quietly(&mut self, socket: RawFd, bytes: &[u8], tag: u64) {
+        let at = bytes.as_ptr().addr();
+        let known = self.kept.iter().position(|(address, kept)| *address == at && **kept == *bytes);
+        let index = known.unwrap_or_else(|| {
+            self.kept.push((at, bytes.into()));
+            self.kept.len() - 1
+        });
+        let (_, kept) = &self.kept[index];
+        let length = u32::try_from(kept.len()).unwrap_or(u32::MAX);
+        let operation = opcode::Send::new(Fd(socket), kept.as_ptr(), length)
+            // Half of them is no success.
+            .flags(libc::MSG_NOSIGNAL | libc::MSG_WAITALL)
+            .build()
+            .flags(squeue::Flags::SKIP_SUCCESS);
+        self.push(operation, QUIET_SEND, tag);
+    }
+
     /// Ends the receiving of a tag; its last event is still to come.
     pub fn stop_receiving(&mut self, tag: u64) {
         self.push(opcode::AsyncCancel::new(RECEIVE << KIND_SHIFT | tag).build(), UNSPOKEN, 0);
@@ -171,7 +203,7 @@ impl Ring {
     }
 
     fn push(&mut self, operation: squeue::Entry, kind: u64, tag: u64) {
-        self.outstanding += 1;
+        self.outstanding += usize::from(kind != QUIET_SEND);
         let operation = operation.user_data(kind << KIND_SHIFT | tag & TAG);
         if !self.backlog.is_empty() || !self.hand_over(&operation) {
             self.backlog.push_back(operation);
@@ -181,7 +213,8 @@ impl Ring {
     }
 
     fn hand_over(&mut self, operation: &squeue::Entry) -> bool {
-        // SAFETY: what the operation points to is in `sending` or in `buffers`, and stays there until its completion.
+        // SAFETY: what the operation points to is in `sending` or in `buffers`, and stays there until its completion, or
+        // in `kept`, and stays there unchanged until the ring has ended.
         unsafe { self.uring.submission().push(operation) }.is_ok()
     }
 
@@ -230,14 +263,19 @@ impl Ring {
                 self.events.extend(self.uring.completion());
             }
             let entry = self.events.pop_front()?;
-            if !cqueue::more(entry.flags()) {
+            let (kind, tag) = (entry.user_data() >> KIND_SHIFT, entry.user_data() & TAG);
+            if kind != QUIET_SEND && !cqueue::more(entry.flags()) {
                 self.outstanding -= 1;
             }
-            let tag = entry.user_data() & TAG;
-            match entry.user_data() >> KIND_SHIFT {
+            match kind {
                 POLL => return Some(Event::Writable { tag }),
                 RECEIVE => return Some(self.received(&entry, tag)),
                 SEND => return self.sent(&entry, tag),
+                QUIET_SEND => {
+                    if let Err(error) = result(entry.result()) {
+                        return Some(Event::NotSent { tag, error });
+                    }
+                }
                 _ => {}
             }
         }
@@ -272,10 +310,14 @@ impl Ring {
 impl Drop for Ring {
     /// Waits for the kernel's last word on all that was begun: only then may the memory go.
     fn drop(&mut self) {
-        self.outstanding -= self.backlog.len();
-        self.backlog.clear();
+        let is_counted = |operation: &squeue::Entry| operation.get_user_data() >> KIND_SHIFT != QUIET_SEND;
+        self.outstanding -= self.backlog.drain(..).filter(is_counted).count();
         let _ = self.uring.submit();
-        let _ = self.uring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        // Comes back when all that can be cancelled is, quiet sends among it, or when nothing was under way.
+        let cancelled = self.uring.submitter().register_sync_cancel(None, CancelBuilder::any());
+        if cancelled.is_err_and(|error| error.raw_os_error() != Some(libc::ENOENT)) {
+            std::mem::forget(std::mem::take(&mut self.kept));
+        }
         let mut patience = 1000;
         while self.outstanding > 0 && patience > 0 {
             patience -= 1;
@@ -376,5 +418,100 @@ impl Drop for Buffers {
             // SAFETY: allocated with this layout, and no longer used: see `Ring::drop`.
             unsafe { alloc::dealloc(self.base.as_ptr(), Self::layout()) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::Shutdown;
+    use std::os::fd::AsRawFd as _;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+    use crate::bench::clock::now_ns;
+
+    /// A ring and a pair of sockets, where the kernel has rings.
+    fn start() -> Option<(Ring, UnixStream, UnixStream)> {
+        let (own, peer) = UnixStream::pair().unwrap();
+        Some((Ring::new().ok()?, own, peer))
+    }
+
+    #[test]
+    fn of_quiet_sends_only_failures_are_told() {
+        let Some((mut ring, own, mut peer)) = start() else { return };
+        let text = b"hello".to_vec();
+        for _ in 0..100 {
+            ring.send_quietly(own.as_raw_fd(), &text, 7);
+        }
+        ring.submit().unwrap();
+        assert!(ring.next().is_none());
+        let mut received = [0; 500];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(received, text.repeat(100).as_slice());
+        assert_eq!(ring.kept.len(), 1);
+
+        own.shutdown(Shutdown::Write).unwrap();
+        ring.send_quietly(own.as_raw_fd(), &text, 7);
+        ring.submit().unwrap();
+        match ring.next() {
+            Some(Event::NotSent { tag: 7, error }) => assert_eq!(error.kind(), io::ErrorKind::BrokenPipe),
+            other => panic!("{other:?}"),
+        }
+        assert!(ring.next().is_none());
+        assert_eq!(ring.outstanding, 0);
+    }
+
+    #[test]
+    fn other_bytes_at_the_same_address_are_others() {
+        let Some((mut ring, own, mut peer)) = start() else { return };
+        let mut text = *b"one";
+        ring.send_quietly(own.as_raw_fd(), &text, 1);
+        text = *b"two";
+        ring.send_quietly(own.as_raw_fd(), &text, 1);
+        ring.submit().unwrap();
+        let mut received = [0; 6];
+        peer.read_exact(&mut received).unwrap();
+        assert_eq!(&received, b"onetwo");
+    }
+
+    #[test]
+    fn a_ring_ends_while_a_quiet_send_waits_for_room() {
+        let Some((mut ring, own, mut peer)) = start() else { return };
+        let filler = vec![0; 64 * 1024];
+        own.set_nonblocking(true).unwrap();
+        while (&own).write(&filler).is_ok() {}
+        ring.send_quietly(own.as_raw_fd(), b"late", 1);
+        ring.receive(own.as_raw_fd(), 2);
+        ring.submit().unwrap();
+        assert!(ring.next().is_none());
+        drop(ring);
+        drop(own);
+        let mut received = Vec::new();
+        peer.read_to_end(&mut received).unwrap();
+        assert!(!received.ends_with(b"late"), "it was given up");
+    }
+
+    #[test]
+    fn a_wait_ends_with_what_comes_and_not_with_a_quiet_send() {
+        let Some((mut ring, own, mut peer)) = start() else { return };
+        ring.receive(own.as_raw_fd(), 2);
+        ring.send_quietly(own.as_raw_fd(), b"ask", 1);
+        let answering = std::thread::spawn(move || {
+            let mut received = [0; 3];
+            peer.read_exact(&mut received).unwrap();
+            peer.write_all(b"answer").unwrap();
+            peer
+        });
+        // Far more than an answer takes: the time limit is not what ends it.
+        let now = now_ns();
+        ring.wait(now + 60_000_000_000, now).unwrap();
+        match ring.next() {
+            Some(Event::Received { tag: 2, filled: Ok(Some(filled)), is_armed: true }) => {
+                assert_eq!(ring.bytes(&filled), b"answer");
+            }
+            other => panic!("{other:?}"),
+        }
+        answering.join().unwrap();
     }
 }
