@@ -76,11 +76,6 @@ impl Later {
         self.vacant.push(place);
         self.places[place].take()
     }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.due.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -97,6 +92,6 @@ mod tests {
         later.push(call(4, 5));
         let order: Vec<_> = std::iter::from_fn(|| later.pop()).map(|c| c.arrival.n).collect();
         assert_eq!(order, [4, 3, 1]);
-        assert!(later.is_empty() && later.first_due().is_none());
+        assert!(later.first_due().is_none());
     }
 }

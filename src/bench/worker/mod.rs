@@ -1,13 +1,18 @@
 //! One thread's part of a run: its arrivals, connections and tally. Nothing here is shared with another thread but a
 //! stop signal and, ten times a second, a copy of the counts for the display.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+mod cadence;
+mod closing;
+mod deadlines;
+mod opening;
+
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::Duration;
 
+use self::cadence::{Ahead, Cadence};
+use self::deadlines::Deadlines;
 use super::clock::{Timestamps, nanos, now_ns};
 use super::config::{Io, Pacing};
 use super::control::Control;
@@ -23,24 +28,18 @@ use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
 use super::series::OpenSecond;
 use super::slices::Slice;
-use super::summary::{Connections, Streams};
+use super::summary::Connections;
 use super::tally::Tally;
 use super::transport::{Completion, Dialer, Exchange, Reading, Transport, Wait};
 use super::verdict::SelfWatch;
 use super::visit::Visit;
 
-/// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
-const HEARTBEAT_NS: u64 = 25_000_000;
 /// How often the counts are copied for the display.
 const PUBLISH_NS: u64 = 100_000_000;
-/// How long answers wait at most for a look at them, where the kernel notes when they came.
-const UNREAD_NS: u64 = 1_000_000;
 /// How many due requests are begun before answers are looked at.
 const BATCH: usize = 64;
 /// How many answers are dealt with before the clock is looked at.
 const ANSWERS: usize = 1024;
-/// How many connections are being opened at the same time before the start, so that the target's backlog holds them.
-const OPENING: usize = 128;
 
 /// What a worker needs to know.
 pub struct Orders {
@@ -137,16 +136,13 @@ struct Worker {
     slots: Vec<Slot>,
     pool: Pool,
     recorder: Recorder,
-    /// When to look whether a slot's request has taken too long: at most one entry a slot, never too late.
-    deadlines: BinaryHeap<Reverse<(u64, usize)>>,
+    deadlines: Deadlines,
     room: Room,
     /// Room for what redirects make of requests.
     detour: Room,
     /// The next steps of flows, once they are scheduled.
     later: Later,
     opened: u64,
-    /// When it last looked at answers, or was to look (CLOCK_MONOTONIC).
-    looked: u64,
     watch: SelfWatch,
 }
 
@@ -156,8 +152,6 @@ struct Slot {
     flight: Option<Flight>,
     /// Since when it is free, in nanoseconds after the start.
     free_since: u64,
-    /// When it is looked at next, whether its request takes too long (CLOCK_MONOTONIC).
-    looked_at: Option<u64>,
     /// Since when its connection is being opened.
     dialing: Option<u64>,
 }
@@ -185,12 +179,11 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
             orders.thread,
             orders.events.clone(),
         ),
-        deadlines: BinaryHeap::new(),
+        deadlines: Deadlines::default(),
         room: Room::default(),
         detour: Room::default(),
         later: Later::default(),
         opened: 0,
-        looked: 0,
         watch: SelfWatch::default(),
         orders,
     };
@@ -209,58 +202,6 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
 }
 
 impl Worker {
-    /// Opens `at_start` connections, many at the same time, and tells the main thread how that went.
-    fn open_before_start(&mut self) -> io::Result<()> {
-        let mut faults = Vec::new();
-        let mut opening = Vec::new();
-        // Given back when all are there: until then each connection has a slot of its own.
-        let mut taken = Vec::new();
-        let streams = self.orders.streams.unwrap_or(1);
-        let mut left = self.orders.at_start;
-        let mut deadline = u64::MAX;
-        while left > 0 || !opening.is_empty() {
-            while opening.len() < OPENING && left > 0 {
-                left -= 1;
-                let Some(slot) = self.pool.take() else { break };
-                // The others of the same connection are the next ones.
-                for _ in 1..streams {
-                    let _ = self.pool.take();
-                }
-                opening.push(slot);
-                taken.push(slot);
-                self.transport.open(slot);
-                deadline = now_ns().saturating_add(nanos(self.orders.connect_timeout));
-            }
-            self.transport.wait(Wait::Until(deadline))?;
-            while let Some(completion) = self.transport.next() {
-                let slot = completion.slot();
-                opening.retain(|o| *o != slot);
-                match completion {
-                    Completion::Opened { connect_ns, tls_ns, .. } => self.connected(connect_ns, tls_ns),
-                    Completion::Failed { fault, .. } => faults.push(fault),
-                    Completion::Answered { .. } | Completion::Joined { .. } => {}
-                }
-            }
-            if now_ns() >= deadline {
-                for slot in opening.drain(..) {
-                    let (phase, _) = self.transport.abort(slot);
-                    let detail = format!("no connection within {:?}", self.orders.connect_timeout);
-                    faults.push(Fault::new(phase, Cause::Timeout, Side::Server, detail));
-                }
-            }
-        }
-        // So that requests go to all connections before one has two.
-        for slot in (0..streams).flat_map(|place| taken.iter().map(move |slot| slot + place)) {
-            self.pool.give_back(slot, self.transport.is_open(slot));
-        }
-        self.pool.forget_peak();
-        self.watch.not_opened = faults.len() as u64;
-        faults.iter().for_each(|fault| self.note_fault(fault));
-        // Whoever no longer listens has given the run up.
-        let _ = self.orders.events.send(Event::Opened { open: self.opened as usize, faults });
-        Ok(())
-    }
-
     /// Nanoseconds after the start; 0 before it.
     fn now(&self) -> u64 {
         now_ns().saturating_sub(self.start)
@@ -311,41 +252,30 @@ impl Worker {
             while self.transport.next().is_some() {}
             self.transport.wait(Wait::Until(self.start))?;
         }
+        let mut cadence = Cadence::new(self.orders.pacing, self.orders.arrivals.gap_ns(), self.start);
         let mut published = 0;
-        let mut asked = u64::MAX;
-        let mut wait = Wait::Not;
         let mut is_warm = self.orders.warmup_ns == 0;
         loop {
-            let woken = now_ns();
-            self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(woken.saturating_sub(asked));
-            if !matches!(wait, Wait::Past(_)) {
-                self.looked = woken.min(asked);
-            }
-            let has_napped = matches!(wait, Wait::Through(_) | Wait::Past(_));
-            let has_begun = !has_napped || self.begin_due_on_open(woken.saturating_sub(self.start));
+            let woken = cadence.woke(now_ns());
+            let has_begun = !woken.is_for_due || self.begin_due_on_open(woken.at);
             // An answer that is not read yet may free a connection, or have come before the end.
-            let is_last = woken >= self.start.saturating_add(self.deadline());
-            if matches!(wait, Wait::Past(_)) && (!has_begun || is_last) {
+            if woken.is_unread && (!has_begun || woken.at >= self.deadline()) {
                 self.transport.wait(Wait::Not)?;
             }
             self.deal_with_completions();
             let now = self.now();
-            if has_napped {
-                // What it does between two sleeps is short; whoever pauses it then is seen here.
-                let awake = self.start.saturating_add(now).saturating_sub(woken);
-                self.watch.longest_gap_ns = self.watch.longest_gap_ns.max(awake);
-            }
+            cadence.worked(now);
             if !is_warm && now >= self.orders.warmup_ns {
                 is_warm = true;
+                cadence.warmed_up();
                 self.warmed_up();
                 *effort = Effort::begin(self.start.saturating_add(now));
             }
             self.expire(now)?;
-            let is_batch_full = self.begin_due(now);
-            let upcoming = self.upcoming(now);
-            let has_ended = now >= self.end() || self.orders.arrivals.is_closed_loop();
-            let is_over = upcoming.is_none() && has_ended && self.pool.busy() == 0 && self.later.is_empty();
-            if is_over || now >= self.deadline() || self.orders.control.is_aborted() {
+            let is_behind = self.begin_due(now);
+            let ahead = self.ahead(now, is_behind);
+            self.watch.longest_gap_ns = cadence.longest_gap_ns();
+            if self.is_over(now, &ahead) {
                 return Ok(());
             }
             if now.saturating_sub(published) >= PUBLISH_NS {
@@ -354,41 +284,32 @@ impl Worker {
                 self.recorder.advance(now);
                 effort.look(self.start.saturating_add(now));
             }
-            let is_spinning = self.orders.pacing == Pacing::Spin;
-            wait = if is_batch_full || is_spinning { Wait::Not } else { self.wait_from(now, upcoming) };
-            asked = self.transport.wait(wait)?;
+            let asked = self.transport.wait(cadence.next(now, &ahead))?;
+            cadence.slept(asked);
         }
+    }
+
+    fn ahead(&self, now: u64, is_behind: bool) -> Ahead {
+        Ahead {
+            arrival: self.upcoming(now).map(|a| a.at_ns),
+            step: self.later.first_due(),
+            end: if now < self.end() { self.end() } else { self.deadline() },
+            expiry: self.deadlines.first().map_or(u64::MAX, |at| at.saturating_sub(self.start)),
+            has_place: self.pool.first().is_some(),
+            is_behind,
+        }
+    }
+
+    fn is_over(&self, now: u64, ahead: &Ahead) -> bool {
+        let has_ended = now >= self.end() || self.orders.arrivals.is_closed_loop();
+        let is_done = ahead.arrival.is_none() && ahead.step.is_none() && self.pool.busy() == 0;
+        (has_ended && is_done) || now >= self.deadline() || self.orders.control.is_aborted()
     }
 
     /// From here on it watches itself for the result.
     fn warmed_up(&mut self) {
         self.watch = SelfWatch { not_opened: self.watch.not_opened, ..SelfWatch::default() };
         self.recorder.warmed_up(self.transport.warnings());
-    }
-
-    /// Until when to sleep: the next arrival, the next request that takes too long, the end; and now and then in
-    /// between.
-    fn wait_from(&self, now: u64, upcoming: Option<Arrival>) -> Wait {
-        let heartbeat = now + HEARTBEAT_NS;
-        let (pacing, gap_ns) = (self.orders.pacing, self.orders.arrivals.gap_ns());
-        let arrival = upcoming.map(|a| pacing.wake_for(a.at_ns, gap_ns)).filter(|at| *at > now);
-        let step = self.later.first_due().map(|at| pacing.wake_for(at, 0)).filter(|at| *at > now);
-        let end = if now < self.end() { self.end() } else { self.deadline() };
-        let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(end);
-        let expiry = self.first_deadline();
-        let until = self.start.saturating_add(wake).min(expiry);
-        // Sleeping through is for a time that does not matter, and not while a request waits for a connection.
-        let is_short = wake.saturating_sub(now) <= UNREAD_NS && self.pool.first().is_some();
-        match is_short {
-            true if wake < end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(until),
-            true => Wait::Through(until),
-            false => Wait::Until(until),
-        }
-    }
-
-    /// When the first request may have taken too long (CLOCK_MONOTONIC).
-    fn first_deadline(&self) -> u64 {
-        self.deadlines.peek().map_or(u64::MAX, |Reverse((at, _))| *at)
     }
 
     fn deal_with_completions(&mut self) {
@@ -596,11 +517,8 @@ impl Worker {
 
     /// Sees to it that the slot is looked at when its request takes too long.
     fn set_deadline(&mut self, slot: usize) {
-        let Some(due) = self.due_by(slot) else { return };
-        let place = &mut self.slots[slot];
-        if place.looked_at.is_none_or(|at| due < at) {
-            place.looked_at = Some(due);
-            self.deadlines.push(Reverse((due, slot)));
+        if let Some(due) = self.due_by(slot) {
+            self.deadlines.set(slot, due);
         }
     }
 
@@ -608,18 +526,12 @@ impl Worker {
     /// does not, even if this thread was kept from reading it.
     fn expire(&mut self, now: u64) -> io::Result<()> {
         let now = now.saturating_add(self.start);
-        if now < self.first_deadline() {
+        if self.deadlines.first().is_none_or(|at| now < at) {
             return Ok(());
         }
         self.transport.wait(Wait::Not)?;
         self.deal_with_completions();
-        while let Some(Reverse((at, slot))) = self.deadlines.peek().copied().filter(|Reverse((at, _))| *at <= now) {
-            self.deadlines.pop();
-            // An earlier look may have taken its place.
-            if self.slots[slot].looked_at != Some(at) {
-                continue;
-            }
-            self.slots[slot].looked_at = None;
+        while let Some(slot) = self.deadlines.pop(now) {
             // The slot may have another request by now.
             if self.due_by(slot).is_some_and(|due| due <= now) {
                 self.time_out(slot);
@@ -665,65 +577,5 @@ impl Worker {
         if let Some(shard) = &self.orders.shard {
             shard.publish(self.recorder.tally(self.now()), self.pool.busy() as u64);
         }
-    }
-
-    /// Counts the flows that are between two steps; gives how many steps were due and never sent.
-    fn close_flows(&mut self) -> u64 {
-        let over = self.now().min(self.deadline());
-        let mut left = 0;
-        while let Some(call) = self.later.pop() {
-            let Some(visit) = call.visit else { continue };
-            self.recorder.flows(visit.scheduled).unfinished += 1;
-            if call.arrival.at_ns < over {
-                self.recorder.unsent(self.orders.mix.kind_of_step(&visit), call.arrival.at_ns);
-                left += 1;
-            }
-        }
-        left
-    }
-
-    /// Counts what is still in flight, and what was never sent.
-    fn close(mut self, at_start: u64) -> Report {
-        let end = self.end();
-        let is_aborted = self.orders.control.is_aborted();
-        for slot in 0..self.slots.len() {
-            let Some(flight) = self.slots[slot].flight.take() else { continue };
-            if let Some(visit) = flight.visit() {
-                self.recorder.flows(visit.scheduled).unfinished += 1;
-            }
-            let (_, exchange) = self.transport.abort(slot);
-            let outcome = Outcome::Unfinished;
-            let unfinished = End { outcome, status: None, finished: now_ns(), exchange, bodies: (0, 0) };
-            let sample = flight.sample(self.start, &self.orders.mix, unfinished);
-            self.recorder.record(sample, end);
-        }
-        let mut left = self.close_flows();
-        // In a closed loop nothing is scheduled that is not sent.
-        while !self.orders.arrivals.is_closed_loop()
-            && let Some(arrival) = self.upcoming(0)
-        {
-            self.orders.arrivals.next();
-            self.recorder.unsent(self.orders.mix.kind_of(arrival.n), arrival.at_ns);
-            left += u64::from(arrival.at_ns >= self.orders.warmup_ns);
-        }
-        if self.has_place() && !is_aborted {
-            self.watch.unsent_while_free += left;
-        }
-        self.recorder.warned(self.transport.warnings());
-        let usage = self.transport.usage().zip(self.orders.streams);
-        let connections = Connections {
-            limit: self.orders.limit as u64,
-            at_start,
-            peak: usage.map_or(self.pool.peak(), |((peak, _), _)| peak.connections) as u64,
-            opened: self.opened,
-            streams: usage.map(|((peak, allowed), streams)| Streams {
-                per_connection: streams as u64,
-                allowed: allowed.map(|allowed| allowed as u64),
-                peak: peak.streams as u64,
-            }),
-        };
-        let (tally, warmup) = self.recorder.finish();
-        let (io, timestamps) = (self.transport.name(), self.transport.timestamps());
-        Report { tally, warmup, watch: self.watch, connections, io, timestamps }
     }
 }

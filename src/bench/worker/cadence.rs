@@ -1,0 +1,208 @@
+//! When a worker wakes, looks at answers, and sleeps. Decided here, of instants alone; the worker does it.
+
+use crate::bench::config::Pacing;
+use crate::bench::transport::Wait;
+
+/// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
+const HEARTBEAT_NS: u64 = 25_000_000;
+/// How long answers wait at most for a look at them, where the kernel notes when they came.
+const UNREAD_NS: u64 = 1_000_000;
+
+/// What a worker has before it. Instants are nanoseconds after the start.
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead {
+    /// The next arrival of the schedule.
+    pub arrival: Option<u64>,
+    /// The next step of a flow.
+    pub step: Option<u64>,
+    /// The end of the schedule; after that, the end of the grace time.
+    pub end: u64,
+    /// When the first request may have taken too long.
+    pub expiry: u64,
+    /// Whether a connection is free for what comes.
+    pub has_place: bool,
+    /// Whether more may be due than was begun.
+    pub is_behind: bool,
+}
+
+/// What a worker finds when it is awake again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Woken {
+    /// When that is, in nanoseconds after the start.
+    pub at: u64,
+    /// Whether it has slept for what is due: that comes before the answers.
+    pub is_for_due: bool,
+    /// Whether what has come was not looked at.
+    pub is_unread: bool,
+}
+
+/// The succession of sleeps of one worker.
+#[derive(Debug)]
+pub struct Cadence {
+    pacing: Pacing,
+    /// Time between two arrivals, in nanoseconds; 0 where that is not known.
+    gap_ns: u64,
+    /// Of CLOCK_MONOTONIC, like all instants that follow.
+    start: u64,
+    wait: Wait,
+    /// When the last sleep was to end; before the first one, never.
+    asked: u64,
+    /// When it last looked at answers, or was to look.
+    looked: u64,
+    woken: u64,
+    longest_gap_ns: u64,
+}
+
+impl Cadence {
+    /// For arrivals every `gap_ns` nanoseconds, 0 where that is not known, from `start` on (CLOCK_MONOTONIC).
+    pub fn new(pacing: Pacing, gap_ns: u64, start: u64) -> Self {
+        let (asked, looked, woken) = (u64::MAX, 0, start);
+        Self { pacing, gap_ns, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
+    }
+
+    /// It is awake, at `now` (CLOCK_MONOTONIC).
+    pub fn woke(&mut self, now: u64) -> Woken {
+        self.woken = now;
+        self.longest_gap_ns = self.longest_gap_ns.max(now.saturating_sub(self.asked));
+        let is_unread = matches!(self.wait, Wait::Past(_));
+        if !is_unread {
+            self.looked = now.min(self.asked);
+        }
+        let is_for_due = is_unread || matches!(self.wait, Wait::Through(_));
+        Woken { at: now.saturating_sub(self.start), is_for_due, is_unread }
+    }
+
+    /// It has begun what was due and dealt with answers by `now` (nanoseconds after the start). After a sleep that is
+    /// short; whoever pauses the thread then is seen here.
+    pub fn worked(&mut self, now: u64) {
+        if matches!(self.wait, Wait::Through(_) | Wait::Past(_)) {
+            let awake = self.start.saturating_add(now).saturating_sub(self.woken);
+            self.longest_gap_ns = self.longest_gap_ns.max(awake);
+        }
+    }
+
+    /// How to sleep, at `now` (nanoseconds after the start): until the next arrival, the next request that takes too
+    /// long, the end; and now and then in between.
+    pub fn next(&mut self, now: u64, ahead: &Ahead) -> Wait {
+        self.wait = if ahead.is_behind || self.pacing == Pacing::Spin { Wait::Not } else { self.sleep(now, ahead) };
+        self.wait
+    }
+
+    fn sleep(&self, now: u64, ahead: &Ahead) -> Wait {
+        let heartbeat = now.saturating_add(HEARTBEAT_NS);
+        let arrival = ahead.arrival.map(|at| self.pacing.wake_for(at, self.gap_ns)).filter(|at| *at > now);
+        let step = ahead.step.map(|at| self.pacing.wake_for(at, 0)).filter(|at| *at > now);
+        let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(ahead.end);
+        let until = self.start.saturating_add(wake.min(ahead.expiry));
+        // Sleeping through is for a time that does not matter, and not while a request waits for a connection.
+        let is_short = wake.saturating_sub(now) <= UNREAD_NS && ahead.has_place;
+        match is_short {
+            true if wake < ahead.end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(until),
+            true => Wait::Through(until),
+            false => Wait::Until(until),
+        }
+    }
+
+    /// Takes note of when the sleep was to end (CLOCK_MONOTONIC).
+    pub fn slept(&mut self, asked: u64) {
+        self.asked = asked;
+    }
+
+    /// How late it woke at worst, or how long it was kept from going on, in nanoseconds.
+    pub fn longest_gap_ns(&self) -> u64 {
+        self.longest_gap_ns
+    }
+
+    /// From here on gaps count for the result.
+    pub fn warmed_up(&mut self) {
+        self.longest_gap_ns = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: u64 = 7_000_000_000;
+    const MS: u64 = 1_000_000;
+    const US: u64 = 1_000;
+
+    fn ahead(arrival: u64) -> Ahead {
+        Ahead {
+            arrival: Some(arrival),
+            step: None,
+            end: 10_000 * MS,
+            expiry: u64::MAX,
+            has_place: true,
+            is_behind: false,
+        }
+    }
+
+    fn cadence(pacing: Pacing, gap_ns: u64) -> Cadence {
+        let mut cadence = Cadence::new(pacing, gap_ns, START);
+        cadence.woke(START);
+        cadence
+    }
+
+    #[test]
+    fn answers_are_looked_at_once_a_millisecond() {
+        let mut cadence = cadence(Pacing::Exact, 100 * US);
+        let mut unread = Vec::new();
+        for tick in 0..60 {
+            // Each wake-up 3 µs late, and 20 µs of work.
+            let now = tick * 200 * US + 23 * US;
+            let wait = cadence.next(now, &ahead((tick * 2 + 1) * 100 * US));
+            let (Wait::Past(until) | Wait::Through(until)) = wait else { panic!("{wait:?}") };
+            assert_eq!(until - START, (tick + 1) * 200 * US, "two share a wake-up");
+            cadence.slept(until);
+            let woken = cadence.woke(until + 3 * US);
+            assert!(woken.is_for_due && woken.at == until + 3 * US - START);
+            unread.push(woken.is_unread);
+        }
+        assert_eq!(unread.chunks(5).filter(|five| **five == [true, true, true, true, false]).count(), 12);
+    }
+
+    #[test]
+    fn rare_arrivals_are_slept_for_with_an_eye_on_answers() {
+        let mut cadence = cadence(Pacing::Exact, 2 * MS);
+        assert_eq!(cadence.next(0, &ahead(2 * MS)), Wait::Until(START + 2 * MS));
+        assert_eq!(cadence.next(0, &ahead(300 * MS)), Wait::Until(START + 25 * MS), "the heartbeat");
+        assert_eq!(cadence.next(0, &Ahead { step: Some(3 * MS), ..ahead(9 * MS) }), Wait::Until(START + 3 * MS));
+        assert_eq!(cadence.next(0, &Ahead { expiry: MS, ..ahead(9 * MS) }), Wait::Until(START + MS));
+        assert_eq!(cadence.next(0, &Ahead { end: 5 * MS, ..ahead(9 * MS) }), Wait::Until(START + 5 * MS));
+        assert_eq!(cadence.next(0, &Ahead { arrival: None, ..ahead(0) }), Wait::Until(START + 25 * MS));
+    }
+
+    #[test]
+    fn whoever_waits_for_a_connection_or_the_end_sees_answers() {
+        let mut cadence = cadence(Pacing::Exact, 50 * US);
+        assert_eq!(cadence.next(0, &Ahead { has_place: false, ..ahead(100 * US) }), Wait::Until(START + 200 * US));
+        assert_eq!(cadence.next(0, &Ahead { end: 150 * US, ..ahead(100 * US) }), Wait::Through(START + 150 * US));
+    }
+
+    #[test]
+    fn nothing_is_slept_while_more_is_due_or_by_a_thread_that_spins() {
+        assert_eq!(cadence(Pacing::Exact, 1).next(0, &Ahead { is_behind: true, ..ahead(MS) }), Wait::Not);
+        assert_eq!(cadence(Pacing::Spin, 1).next(0, &ahead(MS)), Wait::Not);
+    }
+
+    #[test]
+    fn late_wake_ups_and_pauses_are_gaps() {
+        let mut cadence = cadence(Pacing::Exact, 2 * MS);
+        assert_eq!(cadence.longest_gap_ns(), 0, "nothing was asked for before the first sleep");
+        // A wait that ends when something comes: what is done then may take its time, but waking late may not.
+        cadence.next(0, &ahead(2 * MS));
+        cadence.slept(START + 2 * MS);
+        assert_eq!(cadence.woke(START + 5 * MS), Woken { at: 5 * MS, is_for_due: false, is_unread: false });
+        cadence.worked(50 * MS);
+        assert_eq!(cadence.longest_gap_ns(), 3 * MS);
+        cadence.warmed_up();
+        assert_eq!(cadence.longest_gap_ns(), 0);
+        // After a sleep for what is due, being kept from going on is one too.
+        cadence.next(50 * MS, &ahead(50 * MS + 100 * US));
+        cadence.slept(START + 50 * MS + 100 * US);
+        cadence.woke(START + 50 * MS + 100 * US);
+        cadence.worked(54 * MS + 100 * US);
+        assert_eq!(cadence.longest_gap_ns(), 4 * MS);
+    }
+}
