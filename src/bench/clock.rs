@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 /// Now, in nanoseconds of CLOCK_MONOTONIC.
 pub fn now_ns() -> u64 {
     // The call cannot fail for this clock; 0 would show at once as a nonsensical instant.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |t| nanos(Duration::from(t)))
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |t| t.tv_sec().cast_unsigned() * 1_000_000_000 + t.tv_nsec().cast_unsigned())
 }
 
 /// A duration in nanoseconds, saturating after 584 years.

@@ -10,6 +10,8 @@ use crate::bench::answer::Answer;
 
 /// The longest head, and the most that a chunked body may have beside its data, in bytes.
 const MOST_HEAD: usize = 512 * 1024;
+/// The longest head that is compared with the next one before that is parsed, in bytes.
+const MOST_LAST_HEAD: usize = 1024;
 /// Header lines that are parsed without an allocation.
 const USUAL_HEADERS: usize = 48;
 /// The most header lines of one head.
@@ -73,6 +75,24 @@ pub struct Decoder {
     has_no_body: bool,
     /// The answer so far, where it is kept.
     answer: Option<Box<Answer>>,
+    last: Option<Box<Head>>,
+}
+
+/// The last head. Most answers of a connection have the same one, until its date changes: to compare bytes is cheaper
+/// than to parse them.
+#[derive(Debug, Default)]
+struct Head {
+    bytes: Vec<u8>,
+    meaning: Meaning,
+}
+
+/// What a head says.
+#[derive(Debug, Clone, Copy, Default)]
+struct Meaning {
+    code: u16,
+    /// Whether it is of HTTP/1.1, and not of HTTP/1.0.
+    is_current: bool,
+    framing: Framing,
 }
 
 impl Default for Decoder {
@@ -86,6 +106,7 @@ impl Default for Decoder {
             keeps_alive: true,
             has_no_body: false,
             answer: None,
+            last: None,
         }
     }
 }
@@ -177,6 +198,14 @@ impl Decoder {
     ///
     /// Only whole lines are parsed, so that the answer does not depend on how the bytes were cut.
     fn head(&mut self, bytes: &[u8]) -> Result<Option<usize>, Malformed> {
+        if let Some(last) = &self.last
+            && self.carried.is_empty()
+            && bytes.starts_with(&last.bytes)
+        {
+            let (meaning, same) = (last.meaning, last.bytes.len());
+            self.apply(meaning, &bytes[..same]);
+            return Ok(Some(same));
+        }
         let lines = memrchr(b'\n', bytes).map_or(0, |last| last + 1);
         let earlier = self.carried.len();
         let mut length = None;
@@ -227,20 +256,34 @@ impl Decoder {
             100..200 => {}
             _ => {
                 let framing = Framing::of(response.headers)?;
-                self.status = Some(code);
-                if let Some(answer) = &mut self.answer {
-                    // Empty lines before it are let pass (RFC 9112, 2.2).
-                    answer.take_head(lines[..length].trim_ascii_start());
+                let meaning = Meaning { code, is_current: response.version == Some(1), framing };
+                let mut last = self.last.take().unwrap_or_default();
+                if length <= MOST_LAST_HEAD {
+                    last.meaning = meaning;
+                    last.bytes.clear();
+                    last.bytes.extend_from_slice(&lines[..length]);
+                    self.last = Some(last);
                 }
-                self.keeps_alive = framing.keeps_alive(response.version == Some(1));
-                self.state = self.body(code, &framing);
+                self.apply(meaning, &lines[..length]);
             }
         }
         Ok(Some(length))
     }
 
+    /// Takes the head `bytes`.
+    fn apply(&mut self, meaning: Meaning, bytes: &[u8]) {
+        let Meaning { code, is_current, framing } = meaning;
+        self.status = Some(code);
+        if let Some(answer) = &mut self.answer {
+            // Empty lines before it are let pass (RFC 9112, 2.2).
+            answer.take_head(bytes.trim_ascii_start());
+        }
+        self.keeps_alive = framing.keeps_alive(is_current);
+        self.state = self.body(code, framing);
+    }
+
     /// RFC 9112, 6.3.
-    fn body(&mut self, code: u16, framing: &Framing) -> State {
+    fn body(&mut self, code: u16, framing: Framing) -> State {
         if self.has_no_body || matches!(code, 204 | 304) {
             return State::Done;
         }
@@ -303,7 +346,7 @@ impl Decoder {
 }
 
 /// What the header lines say about the body and the connection.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Framing {
     length: Option<u64>,
     is_encoded: bool,
@@ -469,6 +512,29 @@ mod tests {
         let endless = format!("HTTP/1.1 200 OK\r\nX: {}", "v".repeat(MOST_HEAD));
         corpus.push((endless.into_bytes(), Found::Failed));
         corpus
+    }
+
+    #[test]
+    fn an_answer_is_read_the_same_whatever_came_before_it() {
+        let answers: Vec<_> = corpus().into_iter().map(|(bytes, _)| bytes).collect();
+        let first = |decoder: &mut Decoder, bytes: &[u8], is_head| {
+            decoder.expect(is_head, true);
+            let used = decoder.feed(bytes);
+            let is_ended = decoder.end();
+            (used, is_ended, decoder.status(), decoder.keeps_alive(), format!("{:?}", decoder.take_answer()))
+        };
+        for (earlier, later) in answers.iter().flat_map(|a| answers.iter().map(move |b| (a, b))) {
+            for is_head in [false, true] {
+                let mut used = Decoder::default();
+                let _ = first(&mut used, earlier, false);
+                let (seen, alone) = (first(&mut used, later, is_head), first(&mut Decoder::default(), later, is_head));
+                assert_eq!(seen.0, alone.0, "{}", later.escape_ascii());
+                // Before a head is complete, nothing is said of the connection.
+                if alone.0.is_ok() && alone.2.is_some() {
+                    assert_eq!(seen, alone, "{}", later.escape_ascii());
+                }
+            }
+        }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub use driver::{Completion, Driver, Reading, Wait};
 pub use http2::Usage;
 pub use session::{Exchange, Request};
 
-use super::clock::Timestamps;
+use super::clock::{Timestamps, now_ns};
 use super::config::Io;
 use super::sample::Phase;
 
@@ -134,6 +134,16 @@ impl Transport {
     /// Sends a request on the open connection of a slot.
     pub fn send(&mut self, slot: usize, request: &Request<'_>) {
         either!(self, driver => driver.send(slot, request));
+    }
+
+    /// The instant at which a request that is sent now begins (CLOCK_MONOTONIC): now, or when the driver last looked
+    /// around, if it notes itself when requests are handed over.
+    pub fn sending_at(&self) -> u64 {
+        match self {
+            Self::Ready(_) | Self::Multiplexed(_) => now_ns(),
+            #[cfg(target_os = "linux")]
+            Self::Uring(driver) => driver.looked(),
+        }
     }
 
     /// Closes the connection of a slot whatever it is doing; gives how far it was, and what was seen.

@@ -373,7 +373,7 @@ impl Worker {
         if self.transport.is_open(slot) {
             let n = arrival.n;
             let (kind, request) = self.orders.mix.wire(n, visit.as_deref(), &mut self.room);
-            let begun = now_ns();
+            let begun = self.transport.sending_at();
             self.transport.send(slot, &request);
             let mut flight = Flight::new(arrival, ready, begun).on(visit);
             flight.is_of(kind);

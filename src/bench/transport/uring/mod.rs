@@ -202,6 +202,11 @@ impl Driver {
         true
     }
 
+    /// When the kernel was last asked for what has come (CLOCK_MONOTONIC).
+    pub fn looked(&self) -> u64 {
+        self.looked
+    }
+
     /// The next thing that has happened.
     pub fn next(&mut self) -> Option<Completion> {
         self.done.pop_front()
