@@ -5,7 +5,9 @@
 #[path = "support/server.rs"]
 mod support;
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -314,4 +316,27 @@ fn a_log_is_replayed_from_stdin() {
     let expected: Vec<_> =
         (0..100).filter(|n| n % 4 < 3).map(|n| format!("{} /{n}?q", if n % 4 == 2 { "HEAD" } else { "GET" })).collect();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn a_run_that_does_not_begin_leaves_the_logs_of_others_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.hlog"), folder.path().join("new.hlog"));
+    fs::write(&old, "an earlier run\n".repeat(1000)).unwrap();
+    let outputs = [&old, &new].map(|path| format!("hlog={}", path.display()));
+    let flags = ["-n", "5", "-q", "-o", &outputs[0], "-o", &outputs[1]];
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    for (url, more, code) in [("http://127.0.0.1:1/", &[][..], 1), (&server.url(), &["--metrics-listen", &address], 2)]
+    {
+        let output = scalectl(&[&["bench", url], &flags[..], more].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(fs::read_to_string(&old).unwrap().starts_with("an earlier run\n") && !new.exists());
+    }
+    assert_exit(&scalectl(&[&["bench", &server.url()], &flags[..]].concat()), 0);
+    for path in [&old, &new] {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with('#') && !text.contains("earlier"), "{text}");
+    }
 }

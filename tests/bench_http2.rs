@@ -596,6 +596,19 @@ fn nginx_over_tls_and_without_it() {
         let is_tls = url.starts_with("https");
         assert_eq!(summary.histograms.tls.count(), if is_tls { summary.connections.opened } else { 0 });
     }
+    // What is tried is spoken as it will be.
+    for (port, asked, said) in
+        [(two, Protocol::Http2, "HTTP/2"), (two, Protocol::Auto, "HTTP/2"), (one, Protocol::Auto, "HTTP/1.1")]
+    {
+        let mut config = config(&format!("https://localhost:{port}/"));
+        (config.insecure, config.protocol) = (true, asked);
+        let tried = bench::try_out(&config).unwrap().remove(0);
+        assert_eq!(tried.outcome, bench::Outcome::Ok, "{tried:?}");
+        let (sent, answer) = (tried.request[..tried.head].to_vec(), tried.answer.unwrap());
+        assert!(sent.starts_with(format!("GET / {said}\r\n").as_bytes()), "{}", sent.escape_ascii());
+        assert!(sent.ends_with(b"\r\n\r\n") && answer.head().starts_with(said.as_bytes()), "{answer:?}");
+        logged += usize::from(said == "HTTP/2");
+    }
     // Redirects, which nginx writes as whole URLs.
     for url in [format!("https://localhost:{two}/from"), format!("http://localhost:{plain}/from")] {
         let mut config = config(&url);

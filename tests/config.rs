@@ -249,6 +249,31 @@ fn check_reports_what_the_stack_points_to() {
 }
 
 #[test]
+fn check_finds_what_bench_would_refuse() {
+    let with = |bench: &str| format!("{SHOP}\n{}\n", bench.replace("[bench", "[bench.peak"));
+    for (bench, said) in [
+        ("[[bench.requests]]\npath = '/{{ ziff(1, 2) }}'", "did you mean \"zipf\"?"),
+        ("[bench.feeds.users]\nfile = 'none.csv'\n[[bench.requests]]\npath = '/'", "none.csv"),
+        ("[[bench.flows]]\nname = 'buy'\n[[bench.flows.steps]]\npath = '/{{ token }}'", "token"),
+        ("[[bench.flows]]\nname = 'buy'\n[[bench.flows.steps]]\npath = 'cart'", "does not begin with \"/\""),
+        ("[bench]\nrate = 1000000\nduration = '10h'\n[[bench.requests]]\npath = '/'", "10^10"),
+    ] {
+        let files = folder(&[("scalectl.toml", &with(bench)), (".env", DOT_ENV)]);
+        let text = stderr(scalectl(files.path()).arg("check"), 2);
+        assert!(text.contains("bench.peak: ") && text.contains(said), "{text}");
+    }
+    let bench = with("[bench.feeds.users]\nfile = 'users.csv'\n[[bench.requests]]\npath = '/{{ users.name }}'");
+    let files = folder(&[("scalectl.toml", &bench), (".env", DOT_ENV), ("users.csv", "name\nada\n")]);
+    stdout(scalectl(files.path()).arg("check"), 0);
+    // Nobody learns a secret from what is wrong with it.
+    let dot_env = DOT_ENV.replace("k3y-of-the-api", "'hunter2{{ no'");
+    let files = folder(&[("scalectl.toml", SHOP), (".env", &dot_env)]);
+    let text = stderr(scalectl(files.path()).arg("check"), 2);
+    assert!(text.contains("bench.default: ") && text.contains("it holds a secret"), "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+}
+
+#[test]
 fn check_counts_what_is_wrong_with_the_file_itself_as_json_too() {
     let folder =
         folder(&[("scalectl.toml", "[project]\nname = \"shop\"\n[services.api]\nimage = \"x\"\nport = \"http\"\n")]);

@@ -84,6 +84,14 @@ impl Stage {
     pub fn duration(&self) -> TimeSpan {
         self.duration
     }
+
+    /// What two schedules at the same time come to, stage by stage; nothing unless their stages are as long as each
+    /// other's.
+    pub fn together(one: &[Self], other: &[Self]) -> Vec<Self> {
+        let are_alike = one.iter().map(Self::duration).eq(other.iter().map(Self::duration));
+        let sum = |(a, b): (&Self, &Self)| Self { from: a.from + b.from, to: a.to + b.to, duration: a.duration };
+        if are_alike { one.iter().zip(other).map(sum).collect() } else { Vec::new() }
+    }
 }
 
 impl FromStr for Stage {
@@ -235,6 +243,16 @@ pub fn clamp(value: u128) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn stages_at_the_same_time_add_up_if_they_are_as_long() {
+        let read = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<Stage>>();
+        let (one, other) = (read(&["0..100rps:5s", "100rps:10s"]), read(&["50rps:5s", "50..0rps:10s"]));
+        assert_eq!(Stage::together(&one, &other), read(&["50..150rps:5s", "150..100rps:10s"]));
+        for other in [&[][..], &["50rps:5s"], &["50rps:5s", "50rps:9s"]] {
+            assert_eq!(Stage::together(&one, &read(other)), []);
+        }
+    }
 
     #[test]
     fn a_stage_is_read_and_printed() {

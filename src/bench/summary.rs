@@ -423,6 +423,7 @@ impl Summary {
                 (one, other) => one.as_ref().or(other.as_ref()).cloned(),
             };
             parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
+            parts.setup.stages = Stage::together(&parts.setup.stages, &result.setup.stages);
             parts.setup.threads += result.setup.threads;
             parts.setup.timestamps = parts.setup.timestamps.max(result.setup.timestamps);
             parts.setup.interrupted |= result.setup.interrupted;

@@ -15,7 +15,7 @@ use super::visit::Visit;
 pub struct Trial {
     /// Name of its kind.
     pub name: String,
-    /// Head and body of the request.
+    /// Head and body of the request; in HTTP/2 its fields stand as those of HTTP/1.1 would.
     pub request: Vec<u8>,
     /// How many bytes of the request are its head.
     pub head: usize,
@@ -31,6 +31,19 @@ pub struct Trial {
     pub total_ns: u64,
 }
 
+impl Trial {
+    /// The same with the version of HTTP that its request had.
+    fn in_http2(mut self) -> Self {
+        const OLD: &[u8] = b" HTTP/1.1\r\n";
+        const NEW: &[u8] = b" HTTP/2\r\n";
+        if let Some(at) = self.request[..self.head].windows(OLD.len()).position(|end| end == OLD) {
+            self.request.splice(at..at + OLD.len(), NEW.iter().copied());
+            self.head -= OLD.len() - NEW.len();
+        }
+        self
+    }
+}
+
 /// Sends one request of every kind of the mix, each through its redirects, flows as a whole up to a step that fails, and waits for each answer.
 ///
 /// # Errors
@@ -39,7 +52,9 @@ pub struct Trial {
 pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
     config.check()?;
     let mix = config.mix()?;
-    let mut transport = Transport::new(config.io, dialer(config)?, Reading::AtOnce)?;
+    let (dialer, is_http2) = dialer(config)?.speaking(config.protocol, config.timeout.0);
+    let mut transport =
+        if is_http2 { Transport::multiplexed(dialer, 1)? } else { Transport::new(config.io, dialer, Reading::AtOnce)? };
     let mut trials = Vec::new();
     for (kind, mut visit) in mix.every_entry() {
         let mut kind = kind;
@@ -47,7 +62,7 @@ pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
         loop {
             let (trial, lead) = attempt(config, &mix, &mut transport, kind, (hop.as_ref(), visit.as_mut()))?;
             let is_ok = trial.outcome == Outcome::Ok;
-            trials.push(trial);
+            trials.push(if is_http2 { trial.in_http2() } else { trial });
             if let Lead::To(next) = lead {
                 hop = Some(next);
                 continue;

@@ -12,13 +12,14 @@ use super::path::KeyPath;
 use super::problem::{LoadError, Problem};
 use super::variables::DOT_ENV;
 use crate::backing::{self, Resolved};
+use crate::bench::{Config, Workload};
 use crate::units::Name;
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// Starting the stack would fail.
+    /// Starting the stack, or loading it, would fail.
     Error,
     /// It works on some engine or for some time only.
     Warning,
@@ -43,7 +44,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the stack can be started: warnings do not stop it.
+    /// Whether the stack can be started and loaded: warnings do not stop it.
     pub fn is_ok(&self) -> bool {
         self.findings.iter().all(|finding| finding.severity != Severity::Error)
     }
@@ -73,6 +74,9 @@ pub fn check(stack: &Stack) -> Report {
     }
     checker.secrets_in_arguments();
     checker.secrets_in_build_arguments();
+    for (name, workload) in &stack.bench {
+        checker.workload(name, workload);
+    }
     checker.dot_env();
     checker.report
 }
@@ -243,6 +247,30 @@ impl Checker<'_> {
                 hint,
             );
         }
+    }
+
+    /// What the load generator would refuse before it sends anything.
+    fn workload(&mut self, name: &Name, workload: &Workload) {
+        let Ok(target) = "http://localhost/".parse() else { return };
+        let mut config = Config::new(target);
+        let mut workload = workload.clone();
+        workload.begin_paths_at(&self.stack.root);
+        config.apply(&workload);
+        let refused = config.check().map_err(|why| (why.to_string(), None));
+        let Err((message, hint)) = refused.and_then(|()| config.mix().map_err(|why| (why.to_string(), why.hint())))
+        else {
+            return;
+        };
+        let path = KeyPath::keys(["bench", name.as_str()]);
+        // What is wrong may be shown with the secret in it.
+        let problem = if self.stack.secret_paths.iter().any(|secret| secret.0.starts_with(&path.0)) {
+            let message = "expected a workload that can be sent; what is wrong is not shown, as it holds a secret";
+            self.stack.problem(&path, message).hint(format!("`scalectl bench --workload {name} --try` says it"))
+        } else {
+            let problem = self.stack.problem(&path, message);
+            if let Some(hint) = hint { problem.hint(hint) } else { problem }
+        };
+        self.report.findings.push(Finding { severity: Severity::Error, problem });
     }
 
     #[cfg(unix)]

@@ -153,8 +153,11 @@ impl BenchFile {
     ///
     /// It cannot be read, or is no bench file.
     pub fn read(path: &Path) -> Result<Self, Failure> {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("{} cannot be read: {error}", path.display())))?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("{} cannot be read", path.display()))
+                .because(error.to_string())
+                .hint("`scalectl bench URL --print-config` writes such a file, with what its other flags say")
+        })?;
         Self::parse(&text, path)
     }
 

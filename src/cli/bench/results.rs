@@ -1,6 +1,6 @@
 //! Results that are written while a run goes on.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufWriter};
 use std::path::PathBuf;
 
@@ -15,15 +15,17 @@ pub struct Recording {
     logs: Vec<Log>,
 }
 
-/// One interval log and its file.
+/// One interval log and its file. Before the run begins, a file that was there keeps its text, and one that was not goes
+/// again if nothing comes of the run.
 struct Log {
     path: PathBuf,
+    is_new: bool,
     state: State,
 }
 
 /// How far a log is.
 enum State {
-    Opened(BufWriter<File>),
+    Opened(File),
     Growing(IntervalLog<BufWriter<File>>),
     Failed(io::Error),
 }
@@ -40,8 +42,14 @@ impl Recording {
         for output in outputs {
             match (output.format, &output.file) {
                 (Format::Hlog, Some(path)) => {
-                    let file = File::create(path).map_err(|error| cannot_write(path.clone(), &error))?;
-                    logs.push(Log { path: path.clone(), state: State::Opened(BufWriter::new(file)) });
+                    let is_new = !path.exists();
+                    let file = File::options()
+                        .write(true)
+                        .create(true)
+                        .truncate(false)
+                        .open(path)
+                        .map_err(|error| cannot_write(path.clone(), &error))?;
+                    logs.push(Log { path: path.clone(), is_new, state: State::Opened(file) });
                 }
                 _ => others.push(output),
             }
@@ -55,10 +63,19 @@ impl Recording {
     ///
     /// A log could not be written to its end.
     pub fn finish(self) -> Result<(), Failure> {
-        self.logs.into_iter().try_for_each(|log| match log.state {
-            State::Failed(error) => Err(cannot_write(log.path, &error)),
+        self.logs.iter().try_for_each(|log| match &log.state {
+            State::Failed(error) => Err(cannot_write(log.path.clone(), error)),
             State::Opened(_) | State::Growing(_) => Ok(()),
         })
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        if self.is_new && matches!(self.state, State::Opened(_)) {
+            // Empty, and of no use to anybody; whoever cannot remove it leaves it.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 
@@ -67,11 +84,17 @@ fn cannot_write(path: PathBuf, error: &io::Error) -> Failure {
 }
 
 impl State {
-    fn begin(self, run: &Started) -> Self {
-        let Self::Opened(file) = self else { return self };
-        let version = env!("CARGO_PKG_VERSION");
-        IntervalLog::begin(file, run.start.unix_ns, version, run.rate.is_some())
-            .map_or_else(Self::Failed, Self::Growing)
+    fn begin(&mut self, run: &Started) {
+        let Self::Opened(file) = self else { return };
+        let begun = file.try_clone().and_then(|file| {
+            // A terminal or a pipe has nothing to be cut off.
+            if file.metadata()?.is_file() {
+                file.set_len(0)?;
+            }
+            let version = env!("CARGO_PKG_VERSION");
+            IntervalLog::begin(BufWriter::new(file), run.start.unix_ns, version, run.rate.is_some())
+        });
+        *self = begun.map_or_else(Self::Failed, Self::Growing);
     }
 }
 
@@ -81,10 +104,7 @@ impl Observer for Recording {
     }
 
     fn started(&mut self, run: &Started) {
-        self.logs = std::mem::take(&mut self.logs)
-            .into_iter()
-            .map(|log| Log { path: log.path, state: log.state.begin(run) })
-            .collect();
+        self.logs.iter_mut().for_each(|log| log.state.begin(run));
         self.live.started(run);
     }
 
