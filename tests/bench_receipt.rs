@@ -110,6 +110,19 @@ fn connections_are_free_again_as_soon_as_they_are_needed() {
     assert_eq!(result["timestamps"], "kernel");
 }
 
+/// At 10,000 a second every other request waits a tenth of a millisecond for the next one; a wake-up that is late makes
+/// that more. The histogram has three digits.
+#[test]
+fn requests_that_are_due_close_to_each_other_share_a_wake_up() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let result = measured(&server, &["--rps", "10000", "-n", "5000", "-c", "16"]);
+    assert_eq!((&result["counts"]["ok"], &result["timestamps"]), (&5000.into(), &"kernel".into()), "{result}");
+    assert!(result["own_lag_ns"]["p75"].as_u64().unwrap() >= 99_000, "{}", result["own_lag_ns"]);
+    // One that is due on its own waits for nobody; how long it does depends on the machine.
+    let result = measured(&server, &["--rps", "5000", "-n", "2500", "-c", "16"]);
+    assert!(result["own_lag_ns"]["min"].as_u64().unwrap() < 99_000, "{}", result["own_lag_ns"]);
+}
+
 /// At 2,000 a second it sleeps between requests without a look at answers; those that no socket holds are read at once.
 #[test]
 fn answers_small_and_large_are_whole_though_nothing_wakes_the_generator() {

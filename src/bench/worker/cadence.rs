@@ -13,6 +13,8 @@ const UNREAD_NS: u64 = 1_000_000;
 pub struct Ahead {
     /// The next arrival of the schedule.
     pub arrival: Option<u64>,
+    /// How long it comes after the one before it, in nanoseconds; 0 where that is not known.
+    pub gap_ns: u64,
     /// The next step of a flow.
     pub step: Option<u64>,
     /// The end of the schedule; after that, the end of the grace time.
@@ -40,8 +42,6 @@ pub struct Woken {
 #[derive(Debug)]
 pub struct Cadence {
     pacing: Pacing,
-    /// Time between two arrivals, in nanoseconds; 0 where that is not known.
-    gap_ns: u64,
     /// Of CLOCK_MONOTONIC, like all instants that follow.
     start: u64,
     wait: Wait,
@@ -54,10 +54,10 @@ pub struct Cadence {
 }
 
 impl Cadence {
-    /// For arrivals every `gap_ns` nanoseconds, 0 where that is not known, from `start` on (CLOCK_MONOTONIC).
-    pub fn new(pacing: Pacing, gap_ns: u64, start: u64) -> Self {
+    /// From `start` on (CLOCK_MONOTONIC).
+    pub fn new(pacing: Pacing, start: u64) -> Self {
         let (asked, looked, woken) = (u64::MAX, 0, start);
-        Self { pacing, gap_ns, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
+        Self { pacing, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
     }
 
     /// It is awake, at `now` (CLOCK_MONOTONIC).
@@ -90,7 +90,7 @@ impl Cadence {
 
     fn sleep(&self, now: u64, ahead: &Ahead) -> Wait {
         let heartbeat = now.saturating_add(HEARTBEAT_NS);
-        let arrival = ahead.arrival.map(|at| self.pacing.wake_for(at, self.gap_ns)).filter(|at| *at > now);
+        let arrival = ahead.arrival.map(|at| self.pacing.wake_for(at, ahead.gap_ns)).filter(|at| *at > now);
         let step = ahead.step.map(|at| self.pacing.wake_for(at, 0)).filter(|at| *at > now);
         let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(ahead.end);
         let until = self.start.saturating_add(wake.min(ahead.expiry));
@@ -130,6 +130,7 @@ mod tests {
     fn ahead(arrival: u64) -> Ahead {
         Ahead {
             arrival: Some(arrival),
+            gap_ns: 0,
             step: None,
             end: 10_000 * MS,
             expiry: u64::MAX,
@@ -138,20 +139,20 @@ mod tests {
         }
     }
 
-    fn cadence(pacing: Pacing, gap_ns: u64) -> Cadence {
-        let mut cadence = Cadence::new(pacing, gap_ns, START);
+    fn cadence(pacing: Pacing) -> Cadence {
+        let mut cadence = Cadence::new(pacing, START);
         cadence.woke(START);
         cadence
     }
 
     #[test]
     fn answers_are_looked_at_once_a_millisecond() {
-        let mut cadence = cadence(Pacing::Exact, 100 * US);
+        let mut cadence = cadence(Pacing::Exact);
         let mut unread = Vec::new();
         for tick in 0..60 {
             // Each wake-up 3 µs late, and 20 µs of work.
             let now = tick * 200 * US + 23 * US;
-            let wait = cadence.next(now, &ahead((tick * 2 + 1) * 100 * US));
+            let wait = cadence.next(now, &Ahead { gap_ns: 100 * US, ..ahead((tick * 2 + 1) * 100 * US) });
             let (Wait::Past(until) | Wait::Through(until)) = wait else { panic!("{wait:?}") };
             assert_eq!(until - START, (tick + 1) * 200 * US, "two share a wake-up");
             cadence.slept(until);
@@ -164,7 +165,7 @@ mod tests {
 
     #[test]
     fn rare_arrivals_are_slept_for_with_an_eye_on_answers() {
-        let mut cadence = cadence(Pacing::Exact, 2 * MS);
+        let mut cadence = cadence(Pacing::Exact);
         assert_eq!(cadence.next(0, &ahead(2 * MS)), Wait::Until(START + 2 * MS));
         assert_eq!(cadence.next(0, &ahead(300 * MS)), Wait::Until(START + 25 * MS), "the heartbeat");
         assert_eq!(cadence.next(0, &Ahead { step: Some(3 * MS), ..ahead(9 * MS) }), Wait::Until(START + 3 * MS));
@@ -175,20 +176,20 @@ mod tests {
 
     #[test]
     fn whoever_waits_for_a_connection_or_the_end_sees_answers() {
-        let mut cadence = cadence(Pacing::Exact, 50 * US);
-        assert_eq!(cadence.next(0, &Ahead { has_place: false, ..ahead(100 * US) }), Wait::Until(START + 200 * US));
-        assert_eq!(cadence.next(0, &Ahead { end: 150 * US, ..ahead(100 * US) }), Wait::Through(START + 150 * US));
+        let mut cadence = cadence(Pacing::Exact);
+        assert_eq!(cadence.next(0, &Ahead { has_place: false, ..ahead(200 * US) }), Wait::Until(START + 200 * US));
+        assert_eq!(cadence.next(0, &Ahead { end: 150 * US, ..ahead(200 * US) }), Wait::Through(START + 150 * US));
     }
 
     #[test]
     fn nothing_is_slept_while_more_is_due_or_by_a_thread_that_spins() {
-        assert_eq!(cadence(Pacing::Exact, 1).next(0, &Ahead { is_behind: true, ..ahead(MS) }), Wait::Not);
-        assert_eq!(cadence(Pacing::Spin, 1).next(0, &ahead(MS)), Wait::Not);
+        assert_eq!(cadence(Pacing::Exact).next(0, &Ahead { is_behind: true, ..ahead(MS) }), Wait::Not);
+        assert_eq!(cadence(Pacing::Spin).next(0, &ahead(MS)), Wait::Not);
     }
 
     #[test]
     fn late_wake_ups_and_pauses_are_gaps() {
-        let mut cadence = cadence(Pacing::Exact, 2 * MS);
+        let mut cadence = cadence(Pacing::Exact);
         assert_eq!(cadence.longest_gap_ns(), 0, "nothing was asked for before the first sleep");
         // A wait that ends when something comes: what is done then may take its time, but waking late may not.
         cadence.next(0, &ahead(2 * MS));

@@ -252,7 +252,7 @@ impl Worker {
             while self.transport.next().is_some() {}
             self.transport.wait(Wait::Until(self.start))?;
         }
-        let mut cadence = Cadence::new(self.orders.pacing, self.orders.arrivals.gap_ns(), self.start);
+        let mut cadence = Cadence::new(self.orders.pacing, self.start);
         let mut published = 0;
         let mut is_warm = self.orders.warmup_ns == 0;
         loop {
@@ -292,6 +292,7 @@ impl Worker {
     fn ahead(&self, now: u64, is_behind: bool) -> Ahead {
         Ahead {
             arrival: self.upcoming(now).map(|a| a.at_ns),
+            gap_ns: self.orders.arrivals.gap_ns(),
             step: self.later.first_due(),
             end: if now < self.end() { self.end() } else { self.deadline() },
             expiry: self.deadlines.first().map_or(u64::MAX, |at| at.saturating_sub(self.start)),
