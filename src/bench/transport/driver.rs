@@ -13,6 +13,7 @@ use mio::{Events, Poll, Token};
 use super::alarm::Alarm;
 use super::channel::{Channel, Socket, Tls};
 use super::dial::Dialer;
+use super::nap::{Nap, Naps};
 use super::receipt::Clocks;
 use super::session::{Exchange, Request, Session, Step};
 use crate::bench::answer::Answer;
@@ -100,11 +101,21 @@ pub enum Wait {
     Not,
     /// Until this instant of CLOCK_MONOTONIC.
     Until(u64),
-    /// Until this instant, and not shorter for an answer that can as well be read later, as the kernel has noted when
-    /// it came.
-    Through(u64),
+    /// Until then, and not shorter for an answer that can as well be read later, as the kernel has noted when it came.
+    Through(Nap),
     /// The same, and no look at what has come then either.
-    Past(u64),
+    Past(Nap),
+}
+
+impl Wait {
+    /// When it ends, if it is one.
+    pub fn until(self) -> Option<u64> {
+        match self {
+            Self::Not => None,
+            Self::Until(at) => Some(at),
+            Self::Through(nap) | Self::Past(nap) => Some(nap.until),
+        }
+    }
 }
 
 /// When answers are read.
@@ -121,6 +132,7 @@ pub struct Driver {
     poll: Poll,
     events: Events,
     alarm: Alarm,
+    naps: Naps,
     dialer: Dialer,
     places: Vec<Place>,
     /// What the last look brought, and how much of it is dealt with.
@@ -218,6 +230,7 @@ impl Driver {
         Ok(Self {
             poll,
             alarm,
+            naps: Naps::new()?,
             dialer,
             events: Events::with_capacity(EVENTS),
             places: Vec::new(),
@@ -247,15 +260,19 @@ impl Driver {
         }
         let (at, limit) = match wait {
             _ if !self.again.is_empty() => (now, Some(Duration::ZERO)),
-            Wait::Not => (now, Some(Duration::ZERO)),
-            Wait::Through(at) | Wait::Past(at) if at > now && self.urgent == 0 && self.reading == Reading::Late => {
-                sleep_until(at);
-                if wait == Wait::Past(at) {
-                    return Ok(at);
+            Wait::Through(nap) | Wait::Past(nap)
+                if nap.until > now && self.urgent == 0 && self.reading == Reading::Late =>
+            {
+                self.naps.sleep(nap)?;
+                if wait == Wait::Past(nap) {
+                    return Ok(nap.until);
                 }
-                (at, Some(Duration::ZERO))
+                (nap.until, Some(Duration::ZERO))
             }
-            Wait::Until(at) | Wait::Through(at) | Wait::Past(at) => self.alarm.set(at, now)?,
+            _ => match wait.until() {
+                Some(at) => self.alarm.set(at, now)?,
+                None => (now, Some(Duration::ZERO)),
+            },
         };
         self.ready.clear();
         self.dealt = 0;
@@ -488,21 +505,6 @@ pub fn handshake_fault(error: &io::Error) -> Fault {
     } else {
         Fault::io(Phase::Tls, error)
     }
-}
-
-/// Sleeps until an instant of CLOCK_MONOTONIC, or a signal.
-fn sleep_until(at: u64) {
-    #[cfg(target_os = "linux")]
-    {
-        use nix::sys::time::TimeSpec;
-        use nix::time::{ClockId, ClockNanosleepFlags, clock_nanosleep};
-
-        let at = TimeSpec::from_duration(Duration::from_nanos(at));
-        // One that a signal has ended is followed by another.
-        let _ = clock_nanosleep(ClockId::CLOCK_MONOTONIC, ClockNanosleepFlags::TIMER_ABSTIME, &at);
-    }
-    #[cfg(not(target_os = "linux"))]
-    std::thread::sleep(Duration::from_nanos(at.saturating_sub(now_ns())));
 }
 
 impl Connection {

@@ -11,6 +11,7 @@ mod dial;
 mod driver;
 pub(super) mod http1;
 pub(super) mod http2;
+mod nap;
 mod negotiate;
 mod receipt;
 mod session;
@@ -23,6 +24,7 @@ use std::io;
 pub use dial::{DialError, Dialer};
 pub use driver::{Completion, Driver, Reading, Wait};
 pub use http2::Usage;
+pub use nap::Nap;
 pub use session::{Exchange, Request};
 
 use super::clock::{Timestamps, now_ns};

@@ -1,7 +1,7 @@
 //! When a worker wakes, looks at answers, and sleeps. Decided here, of instants alone; the worker does it.
 
 use crate::bench::config::Pacing;
-use crate::bench::transport::Wait;
+use crate::bench::transport::{Nap, Wait};
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
 const HEARTBEAT_NS: u64 = 25_000_000;
@@ -42,6 +42,8 @@ pub struct Woken {
 #[derive(Debug)]
 pub struct Cadence {
     pacing: Pacing,
+    /// Time between two arrivals when it last slept, in nanoseconds; 0 where that is not known.
+    gap_ns: u64,
     /// Of CLOCK_MONOTONIC, like all instants that follow.
     start: u64,
     wait: Wait,
@@ -57,7 +59,7 @@ impl Cadence {
     /// From `start` on (CLOCK_MONOTONIC).
     pub fn new(pacing: Pacing, start: u64) -> Self {
         let (asked, looked, woken) = (u64::MAX, 0, start);
-        Self { pacing, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
+        Self { pacing, gap_ns: 0, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
     }
 
     /// It is awake, at `now` (CLOCK_MONOTONIC).
@@ -85,6 +87,7 @@ impl Cadence {
     /// long, the end; and now and then in between.
     pub fn next(&mut self, now: u64, ahead: &Ahead) -> Wait {
         self.wait = if ahead.is_behind || self.pacing == Pacing::Spin { Wait::Not } else { self.sleep(now, ahead) };
+        self.gap_ns = ahead.gap_ns;
         self.wait
     }
 
@@ -96,11 +99,26 @@ impl Cadence {
         let until = self.start.saturating_add(wake.min(ahead.expiry));
         // Sleeping through is for a time that does not matter, and not while a request waits for a connection.
         let is_short = wake.saturating_sub(now) <= UNREAD_NS && ahead.has_place;
+        let nap = || Nap { until, then: self.after(wake, ahead).map(|then| self.start.saturating_add(then)) };
         match is_short {
-            true if wake < ahead.end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(until),
-            true => Wait::Through(until),
+            true if wake < ahead.end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(nap()),
+            true => Wait::Through(nap()),
             false => Wait::Until(until),
         }
+    }
+
+    /// When it is likely to wake after `wake`, if arrivals go on as they came.
+    fn after(&self, wake: u64, ahead: &Ahead) -> Option<u64> {
+        let at = ahead.arrival?;
+        let is_even = ahead.gap_ns.abs_diff(self.gap_ns) <= 1;
+        let gap_ns = match self.pacing {
+            // What comes irregularly and often falls into the next of the equal steps.
+            Pacing::Every(_) => ahead.gap_ns.max(1),
+            Pacing::Exact | Pacing::Spin if is_even && ahead.gap_ns > 0 => ahead.gap_ns,
+            Pacing::Exact | Pacing::Spin => return None,
+        };
+        let gone = wake.checked_sub(at)? / gap_ns + 1;
+        Some(self.pacing.wake_for(at.saturating_add(gone.saturating_mul(gap_ns)), gap_ns))
     }
 
     /// Takes note of when the sleep was to end (CLOCK_MONOTONIC).
@@ -153,8 +171,10 @@ mod tests {
             // Each wake-up 3 µs late, and 20 µs of work.
             let now = tick * 200 * US + 23 * US;
             let wait = cadence.next(now, &Ahead { gap_ns: 100 * US, ..ahead((tick * 2 + 1) * 100 * US) });
-            let (Wait::Past(until) | Wait::Through(until)) = wait else { panic!("{wait:?}") };
+            let (Wait::Past(nap) | Wait::Through(nap)) = wait else { panic!("{wait:?}") };
+            let until = nap.until;
             assert_eq!(until - START, (tick + 1) * 200 * US, "two share a wake-up");
+            assert_eq!(nap.then, (tick > 0).then_some(until + 200 * US), "and so do the next two");
             cadence.slept(until);
             let woken = cadence.woke(until + 3 * US);
             assert!(woken.is_for_due && woken.at == until + 3 * US - START);
@@ -178,13 +198,34 @@ mod tests {
     fn whoever_waits_for_a_connection_or_the_end_sees_answers() {
         let mut cadence = cadence(Pacing::Exact);
         assert_eq!(cadence.next(0, &Ahead { has_place: false, ..ahead(200 * US) }), Wait::Until(START + 200 * US));
-        assert_eq!(cadence.next(0, &Ahead { end: 150 * US, ..ahead(200 * US) }), Wait::Through(START + 150 * US));
+        assert_eq!(
+            cadence.next(0, &Ahead { end: 150 * US, ..ahead(200 * US) }),
+            Wait::Through(Nap { until: START + 150 * US, then: None })
+        );
     }
 
     #[test]
     fn nothing_is_slept_while_more_is_due_or_by_a_thread_that_spins() {
         assert_eq!(cadence(Pacing::Exact).next(0, &Ahead { is_behind: true, ..ahead(MS) }), Wait::Not);
         assert_eq!(cadence(Pacing::Spin).next(0, &ahead(MS)), Wait::Not);
+    }
+
+    #[test]
+    fn the_wake_up_after_the_next_one_is_expected() {
+        let then = |pacing: Pacing, gaps: [u64; 2], at: u64| {
+            let mut cadence = cadence(pacing);
+            cadence.next(0, &Ahead { gap_ns: gaps[0], ..ahead(at - gaps[1]) });
+            match cadence.next(at - 90 * US, &Ahead { gap_ns: gaps[1], ..ahead(at) }) {
+                Wait::Past(nap) | Wait::Through(nap) => nap.then.map(|then| then - START),
+                wait => panic!("{wait:?}"),
+            }
+        };
+        assert_eq!(then(Pacing::Exact, [300 * US, 300 * US + 1], 10 * MS), Some(10 * MS + 300 * US + 1), "one by one");
+        assert_eq!(then(Pacing::Exact, [30 * US, 30 * US], 10 * MS), Some(10 * MS + 210 * US), "four after four");
+        assert_eq!(then(Pacing::Exact, [200 * US, 300 * US], 10 * MS), None, "nobody knows");
+        let every: Pacing = "500us".parse().unwrap();
+        assert_eq!(then(every, [20 * US, 70 * US], 10 * MS - 1), Some(10 * MS + 500 * US), "the next step");
+        assert_eq!(then(every, [20 * US, 700 * US], 10 * MS - 1), Some(11 * MS), "the one after it");
     }
 
     #[test]

@@ -85,8 +85,12 @@ impl Orders {
     /// When it reads answers. Those that something follows from are read at once.
     fn reading(&self) -> Reading {
         let is_paced = !self.arrivals.is_closed_loop() && self.pacing != Pacing::Spin;
-        let goes_on = self.mix.has_flows() || self.mix.follows_redirects();
-        if is_paced && !goes_on { Reading::Late } else { Reading::AtOnce }
+        if is_paced && !self.goes_on() { Reading::Late } else { Reading::AtOnce }
+    }
+
+    /// Whether something follows from answers.
+    fn goes_on(&self) -> bool {
+        self.mix.has_flows() || self.mix.follows_redirects()
     }
 }
 

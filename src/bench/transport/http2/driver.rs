@@ -171,10 +171,9 @@ impl Driver {
         if self.dealt < self.ready.len() || !self.done.is_empty() {
             return Ok(now);
         }
-        let (at, limit) = match wait {
-            _ if !self.again.is_empty() => (now, Some(Duration::ZERO)),
-            Wait::Not => (now, Some(Duration::ZERO)),
-            Wait::Until(at) | Wait::Through(at) | Wait::Past(at) => self.alarm.set(at, now)?,
+        let (at, limit) = match wait.until() {
+            Some(at) if self.again.is_empty() => self.alarm.set(at, now)?,
+            _ => (now, Some(Duration::ZERO)),
         };
         self.ready.clear();
         self.dealt = 0;

@@ -170,9 +170,9 @@ impl Driver {
             return Ok(now);
         }
         self.start(now);
-        let at = match wait {
-            Wait::Until(at) | Wait::Through(at) | Wait::Past(at) if at > now => self.ring.wait(at, now)?,
-            Wait::Not | Wait::Until(_) | Wait::Through(_) | Wait::Past(_) => {
+        let at = match wait.until() {
+            Some(at) if at > now => self.ring.wait(at, now)?,
+            _ => {
                 self.ring.submit()?;
                 now
             }
