@@ -10,7 +10,7 @@ use std::process::{Command, Output};
 
 use io_uring::IoUring;
 use serde_json::Value;
-use support::{Fate, Server};
+use support::{Fate, Server, now_ns};
 
 /// Asks the kernel itself for what the generator needs.
 fn kernel_has_rings() -> bool {
@@ -70,4 +70,26 @@ fn where_the_kernel_refuses_io_uring_epoll_takes_over_unless_it_was_asked_for() 
     assert_eq!(refused.status.code(), Some(1), "{said}");
     assert!(said.contains("io_uring") && said.contains("--io auto"), "{said}");
     assert!(refused.stdout.is_empty());
+}
+
+/// Of 64 connections, up to 16 may be answered before one answer is read; an end that is in between, and a target that
+/// holds some answers back for a while, cost none.
+#[test]
+fn a_closed_loop_that_reads_several_answers_at_once_loses_none() {
+    if !kernel_has_rings() {
+        return;
+    }
+    for held in [0, 8] {
+        let mut number = 0;
+        let server = Server::start(move |_| {
+            number += 1;
+            Fate::Answer(200, if number % 500 < held { now_ns() + 30_000_000 } else { 0 })
+        });
+        let (url, number) = (server.url(), 10_007);
+        let flags = ["--rps", "max", "--threads", "1", "-c", "64", "--json", "--quiet", "-n", "10007"];
+        let output = Command::new(env!("CARGO_BIN_EXE_scalectl")).args(["bench", &url]).args(flags).output().unwrap();
+        let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&result["counts"]["ok"], &result["io"]), (&number.into(), &"io_uring".into()), "{result}");
+        assert_eq!(server.count(), number);
+    }
 }

@@ -101,6 +101,8 @@ pub enum Wait {
     Not,
     /// Until this instant of CLOCK_MONOTONIC.
     Until(u64),
+    /// Until this instant, or until so much has happened: see [`super::Transport::gathers`].
+    Several(u64, usize),
     /// Until then, and not shorter for an answer that can as well be read later, as the kernel has noted when it came.
     Through(Nap),
     /// The same, and no look at what has come then either.
@@ -112,9 +114,14 @@ impl Wait {
     pub fn until(self) -> Option<u64> {
         match self {
             Self::Not => None,
-            Self::Until(at) => Some(at),
+            Self::Until(at) | Self::Several(at, _) => Some(at),
             Self::Through(nap) | Self::Past(nap) => Some(nap.until),
         }
+    }
+
+    /// How much has to happen before that.
+    pub fn events(self) -> usize {
+        if let Self::Several(_, events) = self { events } else { 1 }
     }
 }
 

@@ -118,6 +118,15 @@ impl Transport {
         either!(self, driver => driver.wait(wait))
     }
 
+    /// Whether it can wait until several things have happened; otherwise every one ends a wait.
+    pub fn gathers(&self) -> bool {
+        match self {
+            Self::Ready(_) | Self::Multiplexed(_) => false,
+            #[cfg(target_os = "linux")]
+            Self::Uring(_) => true,
+        }
+    }
+
     /// The next thing that has happened.
     pub fn next(&mut self) -> Option<Completion> {
         either!(self, driver => driver.next())

@@ -1,5 +1,6 @@
 //! When a worker wakes, looks at answers, and sleeps. Decided here, of instants alone; the worker does it.
 
+use super::gather::Gather;
 use crate::bench::config::Pacing;
 use crate::bench::transport::{Nap, Wait};
 
@@ -7,6 +8,8 @@ use crate::bench::transport::{Nap, Wait};
 const HEARTBEAT_NS: u64 = 25_000_000;
 /// How long answers wait at most for a look at them, where the kernel notes when they came.
 const UNREAD_NS: u64 = 1_000_000;
+/// How long it waits at most for several answers, if those that others make likely do not come.
+const GATHERED_NS: u64 = 1_000_000;
 
 /// What a worker has before it. Instants are nanoseconds after the start.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,8 @@ pub struct Ahead {
     pub expiry: u64,
     /// Whether a connection is free for what comes.
     pub has_place: bool,
+    /// How many requests are under way.
+    pub busy: usize,
     /// Whether more may be due than was begun.
     pub is_behind: bool,
 }
@@ -42,6 +47,8 @@ pub struct Woken {
 #[derive(Debug)]
 pub struct Cadence {
     pacing: Pacing,
+    /// How many answers a wake-up waits for, if it can be for more than one.
+    gather: Option<Gather>,
     /// Time between two arrivals when it last slept, in nanoseconds; 0 where that is not known.
     gap_ns: u64,
     /// Of CLOCK_MONOTONIC, like all instants that follow.
@@ -57,9 +64,9 @@ pub struct Cadence {
 
 impl Cadence {
     /// From `start` on (CLOCK_MONOTONIC).
-    pub fn new(pacing: Pacing, start: u64) -> Self {
+    pub fn new(pacing: Pacing, gather: Option<Gather>, start: u64) -> Self {
         let (asked, looked, woken) = (u64::MAX, 0, start);
-        Self { pacing, gap_ns: 0, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
+        Self { pacing, gather, gap_ns: 0, start, wait: Wait::Not, asked, looked, woken, longest_gap_ns: 0 }
     }
 
     /// It is awake, at `now` (CLOCK_MONOTONIC).
@@ -74,9 +81,12 @@ impl Cadence {
         Woken { at: now.saturating_sub(self.start), is_for_due, is_unread }
     }
 
-    /// It has begun what was due and dealt with answers by `now` (nanoseconds after the start). After a sleep that is
-    /// short; whoever pauses the thread then is seen here.
-    pub fn worked(&mut self, now: u64) {
+    /// It has begun what was due and dealt with so many answers by `now` (nanoseconds after the start). After a sleep
+    /// that is short; whoever pauses the thread then is seen here.
+    pub fn worked(&mut self, answers: usize, now: u64) {
+        if let Some(gather) = &mut self.gather {
+            gather.answered(answers, now);
+        }
         if matches!(self.wait, Wait::Through(_) | Wait::Past(_)) {
             let awake = self.start.saturating_add(now).saturating_sub(self.woken);
             self.longest_gap_ns = self.longest_gap_ns.max(awake);
@@ -103,7 +113,10 @@ impl Cadence {
         match is_short {
             true if wake < ahead.end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(nap()),
             true => Wait::Through(nap()),
-            false => Wait::Until(until),
+            false => match self.gather.as_ref().map_or(1, |gather| gather.answers(ahead.busy)) {
+                0 | 1 => Wait::Until(until),
+                answers => Wait::Several(until.min(self.start.saturating_add(now + GATHERED_NS)), answers),
+            },
         }
     }
 
@@ -153,12 +166,13 @@ mod tests {
             end: 10_000 * MS,
             expiry: u64::MAX,
             has_place: true,
+            busy: 0,
             is_behind: false,
         }
     }
 
     fn cadence(pacing: Pacing) -> Cadence {
-        let mut cadence = Cadence::new(pacing, START);
+        let mut cadence = Cadence::new(pacing, None, START);
         cadence.woke(START);
         cadence
     }
@@ -236,7 +250,7 @@ mod tests {
         cadence.next(0, &ahead(2 * MS));
         cadence.slept(START + 2 * MS);
         assert_eq!(cadence.woke(START + 5 * MS), Woken { at: 5 * MS, is_for_due: false, is_unread: false });
-        cadence.worked(50 * MS);
+        cadence.worked(0, 50 * MS);
         assert_eq!(cadence.longest_gap_ns(), 3 * MS);
         cadence.warmed_up();
         assert_eq!(cadence.longest_gap_ns(), 0);
@@ -244,7 +258,7 @@ mod tests {
         cadence.next(50 * MS, &ahead(50 * MS + 100 * US));
         cadence.slept(START + 50 * MS + 100 * US);
         cadence.woke(START + 50 * MS + 100 * US);
-        cadence.worked(54 * MS + 100 * US);
+        cadence.worked(0, 54 * MS + 100 * US);
         assert_eq!(cadence.longest_gap_ns(), 4 * MS);
     }
 }

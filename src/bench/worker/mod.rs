@@ -4,6 +4,7 @@
 mod cadence;
 mod closing;
 mod deadlines;
+mod gather;
 mod opening;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use self::cadence::{Ahead, Cadence};
 use self::deadlines::Deadlines;
+use self::gather::Gather;
 use super::clock::{Timestamps, nanos, now_ns};
 use super::config::{Io, Pacing};
 use super::control::Control;
@@ -256,7 +258,9 @@ impl Worker {
             while self.transport.next().is_some() {}
             self.transport.wait(Wait::Until(self.start))?;
         }
-        let mut cadence = Cadence::new(self.orders.pacing, self.start);
+        let is_steady = self.orders.arrivals.is_closed_loop() && !self.orders.goes_on();
+        let gather = (is_steady && self.transport.gathers()).then(|| Gather::new(self.orders.limit));
+        let mut cadence = Cadence::new(self.orders.pacing, gather, self.start);
         let mut published = 0;
         let mut is_warm = self.orders.warmup_ns == 0;
         loop {
@@ -266,9 +270,9 @@ impl Worker {
             if woken.is_unread && (!has_begun || woken.at >= self.deadline()) {
                 self.transport.wait(Wait::Not)?;
             }
-            self.deal_with_completions();
+            let answers = self.deal_with_completions();
             let now = self.now();
-            cadence.worked(now);
+            cadence.worked(answers, now);
             if !is_warm && now >= self.orders.warmup_ns {
                 is_warm = true;
                 cadence.warmed_up();
@@ -301,6 +305,7 @@ impl Worker {
             end: if now < self.end() { self.end() } else { self.deadline() },
             expiry: self.deadlines.first().map_or(u64::MAX, |at| at.saturating_sub(self.start)),
             has_place: self.pool.first().is_some(),
+            busy: self.pool.busy(),
             is_behind,
         }
     }
@@ -317,14 +322,19 @@ impl Worker {
         self.recorder.warmed_up(self.transport.warnings());
     }
 
-    fn deal_with_completions(&mut self) {
-        for _ in 0..ANSWERS {
-            let Some(completion) = self.transport.next() else { break };
+    /// Says how many it has dealt with.
+    fn deal_with_completions(&mut self) -> usize {
+        let mut dealt = 0;
+        while dealt < ANSWERS
+            && let Some(completion) = self.transport.next()
+        {
             self.complete(completion);
+            dealt += 1;
         }
         if self.transport.regained() {
             self.pool.restore();
         }
+        dealt
     }
 
     /// Whether a due request would find a place; those that the target does not allow at present are set aside.

@@ -171,7 +171,7 @@ impl Driver {
         }
         self.start(now);
         let at = match wait.until() {
-            Some(at) if at > now => self.ring.wait(at, now)?,
+            Some(at) if at > now => self.ring.wait(at, now, wait.events())?,
             _ => {
                 self.ring.submit()?;
                 now

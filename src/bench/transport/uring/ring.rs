@@ -237,13 +237,15 @@ impl Ring {
         no_failure(self.uring.submit())
     }
 
-    /// Hands everything to the kernel and waits until something is complete, at most until `at_ns` (CLOCK_MONOTONIC);
-    /// says when it wakes at the latest. One alarm that stays set costs less than a time limit for every wait.
+    /// Hands everything to the kernel and waits until so many completions are there, at most until `at_ns`
+    /// (CLOCK_MONOTONIC); says when it wakes at the latest. One alarm that stays set costs less than a time limit for
+    /// every wait. It ends a wait for several too: the kernel takes every timeout that goes off for an end (io_should_wake
+    /// in io_uring.c, since 5.1).
     ///
     /// # Errors
     ///
     /// The kernel refuses the call.
-    pub fn wait(&mut self, at_ns: u64, now: u64) -> io::Result<u64> {
+    pub fn wait(&mut self, at_ns: u64, now: u64, events: usize) -> io::Result<u64> {
         if self.alarm_ns <= now || at_ns < self.alarm_ns {
             self.alarm_ns = at_ns;
             *self.alarm = Timespec::from(Duration::from_nanos(at_ns));
@@ -251,7 +253,7 @@ impl Ring {
             self.push(alarm, UNSPOKEN, 0);
         }
         self.catch_up();
-        let want = usize::from(self.backlog.is_empty());
+        let want = if self.backlog.is_empty() { events } else { 0 };
         no_failure(self.uring.submit_and_wait(want))?;
         Ok(self.alarm_ns)
     }
@@ -505,7 +507,7 @@ mod tests {
         });
         // Far more than an answer takes: the time limit is not what ends it.
         let now = now_ns();
-        ring.wait(now + 60_000_000_000, now).unwrap();
+        ring.wait(now + 60_000_000_000, now, 1).unwrap();
         match ring.next() {
             Some(Event::Received { tag: 2, filled: Ok(Some(filled)), is_armed: true }) => {
                 assert_eq!(ring.bytes(&filled), b"answer");
@@ -513,5 +515,39 @@ mod tests {
             other => panic!("{other:?}"),
         }
         answering.join().unwrap();
+    }
+
+    #[test]
+    fn a_wait_for_several_ends_with_the_last_of_them() {
+        let Some((mut ring, own, mut peer)) = start() else { return };
+        let (other, mut other_peer) = UnixStream::pair().unwrap();
+        ring.receive(own.as_raw_fd(), 1);
+        ring.receive(other.as_raw_fd(), 2);
+        peer.write_all(b"one").unwrap();
+        let answering = std::thread::spawn(move || {
+            // Long after the wait has begun, and however late that is, the wait is not over before it.
+            std::thread::sleep(Duration::from_millis(20));
+            other_peer.write_all(b"two").unwrap();
+            other_peer
+        });
+        let now = now_ns();
+        ring.wait(now + 60_000_000_000, now, 2).unwrap();
+        let tags = std::iter::from_fn(|| ring.next()).map(|event| match event {
+            Event::Received { tag, filled: Ok(Some(_)), .. } => tag,
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(tags.collect::<Vec<_>>(), [1, 2]);
+        answering.join().unwrap();
+    }
+
+    #[test]
+    fn a_wait_for_several_ends_at_its_time() {
+        let Some((mut ring, own, mut peer)) = start() else { return };
+        ring.receive(own.as_raw_fd(), 1);
+        peer.write_all(b"one").unwrap();
+        let now = now_ns();
+        ring.wait(now + 5_000_000, now, 100).unwrap();
+        assert!(now_ns() >= now + 5_000_000);
+        assert!(matches!(ring.next(), Some(Event::Received { tag: 1, .. })));
     }
 }
