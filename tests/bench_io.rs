@@ -72,7 +72,7 @@ fn where_the_kernel_refuses_io_uring_epoll_takes_over_unless_it_was_asked_for() 
     assert!(refused.stdout.is_empty());
 }
 
-/// Of 64 connections, up to 16 may be answered before one answer is read; an end that is in between, and a target that
+/// Of 64 connections, up to 32 may be answered before one answer is read; an end that is in between, and a target that
 /// holds some answers back for a while, cost none.
 #[test]
 fn a_closed_loop_that_reads_several_answers_at_once_loses_none() {
