@@ -588,9 +588,10 @@ impl Worker {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
+        let now = self.now();
         if let Some(shard) = &self.orders.shard {
-            shard.publish(self.recorder.tally(self.now()), self.pool.busy() as u64);
+            shard.publish(self.recorder.tally(now), self.pool.busy() as u64);
         }
     }
 }
