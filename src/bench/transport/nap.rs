@@ -53,6 +53,8 @@ impl Naps {
             self.timers[1 - index].set(then)?;
         }
         self.timers[index].wait();
+        // Whoever asks for the same instant again is to find a timer that will go off.
+        self.timers[index].at = 0;
         Ok(())
     }
 }
@@ -61,7 +63,7 @@ impl Naps {
 #[cfg(target_os = "linux")]
 struct Timer {
     timer: nix::sys::timerfd::TimerFd,
-    /// When it goes off, or has gone off; 0 if it was not set.
+    /// When it goes off; 0 if it is not set, or was waited for.
     at: u64,
 }
 
@@ -144,12 +146,15 @@ mod tests {
         let mut naps = Naps::new().unwrap();
         let start = now_ns();
         naps.sleep(Nap { until: start + MS, then: Some(start + 2 * MS) }).unwrap();
-        assert_eq!(naps.timers.each_ref().map(|timer| timer.at), [start + MS, start + 2 * MS]);
+        let set = |naps: &Naps| naps.timers.each_ref().map(|timer| timer.at);
+        assert_eq!(set(&naps), [0, start + 2 * MS]);
         // Its own would be a nanosecond later.
         naps.sleep(Nap { until: start + 2 * MS + 1, then: Some(start + 3 * MS) }).unwrap();
-        assert_eq!(naps.timers.each_ref().map(|timer| timer.at), [start + 3 * MS, start + 2 * MS]);
-        // Unexpected: the one that has gone off is set.
+        assert_eq!(set(&naps), [start + 3 * MS, 0]);
+        // Unexpected: the one that was waited for is set.
         naps.sleep(Nap { until: start + 5 * MS / 2, then: None }).unwrap();
-        assert_eq!(naps.timers.each_ref().map(|timer| timer.at), [start + 3 * MS, start + 5 * MS / 2]);
+        assert_eq!(set(&naps), [start + 3 * MS, 0]);
+        // Once more until then, as after a signal.
+        naps.sleep(Nap { until: start + 5 * MS / 2, then: None }).unwrap();
     }
 }
