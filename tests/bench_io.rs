@@ -93,3 +93,23 @@ fn a_closed_loop_that_reads_several_answers_at_once_loses_none() {
         assert_eq!(server.count(), number);
     }
 }
+
+/// Whoever waits for several answers of a target that gives none any more still sees time-outs and the end.
+#[test]
+fn a_closed_loop_that_waits_for_several_answers_sees_time_outs() {
+    if !kernel_has_rings() {
+        return;
+    }
+    let mut number = 0;
+    let server = Server::start(move |_| {
+        number += 1;
+        // 64 in a row, so that every connection falls silent at once.
+        if number > 5_000 && number <= 5_064 { Fate::Silence } else { Fate::Answer(200, 0) }
+    });
+    let flags =
+        ["--rps", "max", "--threads", "1", "-c", "64", "--timeout", "300ms", "--json", "--quiet", "-n", "10000"];
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_scalectl")).args(["bench", &server.url()]).args(flags).output().unwrap();
+    let counts = &serde_json::from_slice::<Value>(&output.stdout).unwrap()["counts"];
+    assert_eq!((&counts["ok"], &counts["timeout"]), (&9_936.into(), &64.into()), "{counts}");
+}

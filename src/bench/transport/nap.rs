@@ -37,7 +37,7 @@ impl Naps {
         Ok(Self { timers: [Timer::new()?, Timer::new()?] })
     }
 
-    /// Sleeps, or until a signal comes.
+    /// Sleeps, through signals too.
     ///
     /// # Errors
     ///
@@ -53,7 +53,7 @@ impl Naps {
             self.timers[1 - index].set(then)?;
         }
         self.timers[index].wait();
-        // Whoever asks for the same instant again is to find a timer that will go off.
+        // Who asks for the same instant again is to find a timer that will go off.
         self.timers[index].at = 0;
         Ok(())
     }
@@ -91,9 +91,9 @@ impl Timer {
         Ok(())
     }
 
-    /// Until it goes off, or a signal comes.
+    /// Until it goes off.
     fn wait(&self) {
-        // A sleep that a signal has ended is followed by another.
+        // It goes on after a signal. What else could fail leaves the instant to the next look at the clock.
         let _ = self.timer.wait();
     }
 }
@@ -154,7 +154,7 @@ mod tests {
         // Unexpected: the one that was waited for is set.
         naps.sleep(Nap { until: start + 5 * MS / 2, then: None }).unwrap();
         assert_eq!(set(&naps), [start + 3 * MS, 0]);
-        // Once more until then, as after a signal.
+        // Once more until then.
         naps.sleep(Nap { until: start + 5 * MS / 2, then: None }).unwrap();
     }
 }

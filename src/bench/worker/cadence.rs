@@ -6,7 +6,7 @@ use crate::bench::transport::{Nap, Wait};
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
 const HEARTBEAT_NS: u64 = 25_000_000;
-/// How long answers wait at most for a look at them, where the kernel notes when they came.
+/// How long answers wait for a look at them, give or take a nap, where the kernel notes when they came.
 const UNREAD_NS: u64 = 2_000_000;
 /// The longest sleep without a look at what comes.
 const NAP_NS: u64 = 1_000_000;

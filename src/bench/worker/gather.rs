@@ -92,6 +92,7 @@ impl Gather {
             TOGETHER => {
                 self.together = per_second;
                 self.ratios.push(if self.singly > 0.0 { per_second / self.singly } else { 1.0 });
+                self.answers = self.answers.min(self.in_time());
             }
             _ => {}
         }
@@ -101,21 +102,25 @@ impl Gather {
         }
     }
 
+    /// How many come soon enough to be waited for.
+    fn in_time(&self) -> usize {
+        ((self.together * LONGEST) as usize).max(1)
+    }
+
     fn decide(&mut self) {
-        let losses = self.ratios.iter().filter(|ratio| **ratio < 1.0 - LOSS).count();
-        let is_late = self.answers as f64 > self.together * LONGEST;
-        let is_harm = losses >= SIGNS || is_late;
+        let is_harm = self.ratios.iter().filter(|ratio| **ratio < 1.0 - LOSS).count() >= SIGNS;
         self.ratios.clear();
         (self.calm, self.doubts) = if is_harm { (0, self.doubts + 1) } else { (self.calm + 1, 0) };
         self.windows = SEEKING;
+        let more = (2 * self.answers).min(self.limit).min(self.in_time());
         if is_harm && self.answers > 1 {
             if self.doubts == DOUBTS {
                 self.limit = self.answers / 2;
                 self.answers = self.limit;
                 self.doubts = 0;
             }
-        } else if !is_harm && self.answers < self.limit {
-            self.answers = (2 * self.answers).min(self.limit);
+        } else if !is_harm && self.answers < more {
+            self.answers = more;
         } else {
             self.windows = SETTLED;
             if self.calm >= PATIENCE && self.limit < self.most {
@@ -175,8 +180,19 @@ mod tests {
     #[test]
     fn few_answers_are_taken_one_by_one() {
         assert_eq!(found(3, 0.0, |_| 100_000.0), 1.0);
-        assert!(found(64, 0.0, |_| 3_000.0) < 1.2, "they would be waited for too long");
+        assert_eq!(found(64, 0.0, |_| 3_000.0), 1.0, "they would be waited for too long");
         assert_eq!(Gather::new(0).answers(0), 1);
+    }
+
+    #[test]
+    fn what_comes_too_slowly_is_taken_one_by_one_as_soon_as_that_is_known() {
+        let mut gather = Gather::new(64);
+        let mut windows = 0;
+        while gather.answers > 1 {
+            windows += 1;
+            gather.answered(10, windows * WINDOW_NS);
+        }
+        assert_eq!(windows, TOGETHER as u64 + 1);
     }
 
     #[test]
