@@ -1,4 +1,4 @@
-//! A distribution of durations: a histogram of fixed bounds, with exact minimum, maximum and sum beside it.
+//! A distribution of durations: the buckets of a histogram of fixed bounds, with exact minimum, maximum and sum beside them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,6 +6,7 @@ use std::str::FromStr;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::buckets::Buckets;
 use super::encoding;
 
 /// The finest duration told apart: 1 µs (the histogram's unit below it is 512 ns).
@@ -99,7 +100,7 @@ impl Quantile {
 /// A distribution of durations in nanoseconds. Its size does not depend on how many are recorded.
 #[derive(Clone)]
 pub struct Distribution {
-    histogram: Histogram<u64>,
+    buckets: Buckets,
     min: u64,
     max: u64,
     sum: u64,
@@ -108,14 +109,14 @@ pub struct Distribution {
 
 impl Default for Distribution {
     fn default() -> Self {
-        Self { histogram: empty(), min: u64::MAX, max: 0, sum: 0, saturated: 0 }
+        Self { buckets: Buckets::default(), min: u64::MAX, max: 0, sum: 0, saturated: 0 }
     }
 }
 
 impl Distribution {
     /// Records one duration.
     pub fn record(&mut self, ns: u64) {
-        self.histogram.saturating_record(ns.min(HIGHEST_NS));
+        self.buckets.add(ns, 1);
         self.saturated += u64::from(ns > HIGHEST_NS);
         self.min = self.min.min(ns);
         self.max = self.max.max(ns);
@@ -124,9 +125,7 @@ impl Distribution {
 
     /// Adds everything that `other` recorded: the result equals one distribution that saw both.
     pub fn merge(&mut self, other: &Self) {
-        // All have the same bounds (`decode` checks them), so that the addition cannot fail.
-        let added = self.histogram.add(&other.histogram);
-        debug_assert!(added.is_ok());
+        self.buckets.merge(&other.buckets);
         self.saturated += other.saturated;
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
@@ -135,13 +134,13 @@ impl Distribution {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        self.histogram.reset();
+        self.buckets.clear();
         (self.min, self.max, self.sum, self.saturated) = (u64::MAX, 0, 0, 0);
     }
 
     /// How many were recorded.
     pub fn count(&self) -> u64 {
-        self.histogram.len()
+        self.buckets.total()
     }
 
     /// The shortest, exactly.
@@ -173,9 +172,9 @@ impl Distribution {
         sum: u64,
         saturated: u64,
     ) -> Self {
-        let mut histogram = empty();
-        counted.for_each(|(ns, count)| histogram.saturating_record_n(ns.min(HIGHEST_NS), count));
-        Self { histogram, min, max, sum, saturated }
+        let mut buckets = Buckets::default();
+        counted.for_each(|(ns, count)| buckets.add(ns, count));
+        Self { buckets, min, max, sum, saturated }
     }
 
     /// What [`Self::from_parts`] takes beside the durations: minimum (`u64::MAX` for none), maximum, sum, saturated.
@@ -185,13 +184,13 @@ impl Distribution {
 
     /// A duration of each bucket in which something lies, ascending, and how many lie in it.
     pub(super) fn recorded(&self) -> impl Iterator<Item = (u64, u64)> {
-        self.histogram.iter_recorded().map(|step| (step.value_iterated_to(), step.count_since_last_iteration()))
+        self.buckets.recorded()
     }
 
     /// How many are at most as long as `ns`, within the histogram's resolution: all that it does not tell apart from
     /// `ns` count.
     pub fn count_to(&self, ns: u64) -> u64 {
-        self.histogram.count_between(0, ns.min(HIGHEST_NS))
+        self.buckets.count_to(ns)
     }
 
     /// How many were longer than [`HIGHEST_NS`].
@@ -212,10 +211,10 @@ impl Distribution {
             return Some(self.min);
         }
         let mut seen = 0;
-        for step in self.histogram.iter_recorded() {
-            seen += step.count_since_last_iteration();
+        for (highest, count) in self.buckets.recorded() {
+            seen += count;
             if seen >= rank {
-                return Some(self.value_of(step.value_iterated_to()));
+                return Some(self.value_of(highest));
             }
         }
         Some(self.max)
@@ -249,51 +248,62 @@ impl Distribution {
     /// first takes everything below it too.
     pub fn counts_between(&self, edges: &[u64]) -> Vec<u64> {
         let mut counts = vec![0; edges.len()];
-        for step in self.histogram.iter_recorded() {
-            let value = self.value_of(step.value_iterated_to());
+        for (highest, recorded) in self.buckets.recorded() {
+            let value = self.value_of(highest);
             let range = edges.partition_point(|edge| *edge <= value).saturating_sub(1);
             if let Some(count) = counts.get_mut(range) {
-                *count += step.count_since_last_iteration();
+                *count += recorded;
             }
         }
         counts
     }
 
     /// Values in nanoseconds and how many lie at or below them, in `ticks` steps to each halving of what is left above.
-    pub fn spectrum(&self, ticks: u32) -> impl Iterator<Item = (u64, u64)> {
+    pub fn spectrum(&self, ticks: u32) -> Vec<(u64, u64)> {
         let mut total = 0;
-        self.histogram.iter_quantiles(ticks).map(move |step| {
+        let steps = self.histogram();
+        let steps = steps.iter_quantiles(ticks).map(|step| {
             total += step.count_since_last_iteration();
             (step.value_iterated_to().min(self.max), total)
-        })
+        });
+        steps.collect()
     }
 
     /// The standard deviation in nanoseconds, within the histogram's resolution.
     pub fn deviation(&self) -> f64 {
-        self.histogram.stdev()
+        self.histogram().stdev()
     }
 
     /// How many buckets the histogram has, and how many parts each of them.
     pub fn buckets(&self) -> (u64, u64) {
         // Twice the largest number that its digits tell apart, as a power of two (HdrHistogram's own rule).
         let parts = (2 * 10_u64.pow(DIGITS.into())).next_power_of_two();
-        (self.histogram.buckets().into(), parts)
+        (empty().buckets().into(), parts)
     }
 
     /// The histogram in HdrHistogram's V2 format, compressed and in base64, as its official tools read it.
     pub fn encode(&self) -> String {
-        encoding::encode(&self.histogram)
+        encoding::encode(self.buckets.recorded())
     }
 
-    fn decode(v2: &str) -> Result<Histogram<u64>, String> {
+    fn decode(v2: &str) -> Result<Buckets, String> {
         let found = encoding::decode(v2)?;
         let mut histogram = empty();
         histogram.add(&found).map_err(|e| format!("a histogram of other bounds: {e}"))?;
-        Ok(histogram)
+        let mut buckets = Buckets::default();
+        histogram.iter_recorded().for_each(|b| buckets.add(b.value_iterated_to(), b.count_since_last_iteration()));
+        Ok(buckets)
+    }
+
+    fn histogram(&self) -> Histogram<u64> {
+        let mut histogram = empty();
+        self.buckets.recorded().for_each(|(ns, count)| histogram.saturating_record_n(ns, count));
+        histogram
     }
 }
 
-fn empty() -> Histogram<u64> {
+/// A histogram of the bounds that all have.
+pub(super) fn empty() -> Histogram<u64> {
     #[expect(clippy::expect_used, reason = "constant bounds that the constructor accepts, pinned by every test")]
     Histogram::new_with_bounds(LOWEST_NS, HIGHEST_NS, DIGITS).expect("valid bounds")
 }
@@ -308,10 +318,7 @@ impl PartialEq for Distribution {
     /// Equal if everything that can be asked of them is.
     fn eq(&self, other: &Self) -> bool {
         let exact = |d: &Self| (d.count(), d.min, d.max, d.sum, d.saturated);
-        let buckets = |d: &Self| -> Vec<(u64, u64)> {
-            d.histogram.iter_recorded().map(|b| (b.value_iterated_to(), b.count_since_last_iteration())).collect()
-        };
-        exact(self) == exact(other) && buckets(self) == buckets(other)
+        exact(self) == exact(other) && self.recorded().eq(other.recorded())
     }
 }
 
@@ -348,12 +355,12 @@ impl From<&Distribution> for Packed {
 impl TryFrom<&Packed> for Distribution {
     type Error = String;
     fn try_from(packed: &Packed) -> Result<Self, String> {
-        let histogram = Self::decode(&packed.v2)?;
-        if histogram.len() != packed.count {
-            return Err(format!("a histogram of {} values where {} are announced", histogram.len(), packed.count));
+        let buckets = Self::decode(&packed.v2)?;
+        if buckets.total() != packed.count {
+            return Err(format!("a histogram of {} values where {} are announced", buckets.total(), packed.count));
         }
         let (min, max) = (packed.min_ns.unwrap_or(u64::MAX), packed.max_ns.unwrap_or(0));
-        Ok(Self { histogram, min, max, sum: packed.sum_ns, saturated: packed.saturated })
+        Ok(Self { buckets, min, max, sum: packed.sum_ns, saturated: packed.saturated })
     }
 }
 

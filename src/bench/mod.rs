@@ -26,6 +26,7 @@
 
 mod answer;
 mod batches;
+mod buckets;
 mod capacity;
 mod check;
 mod clock;

@@ -7,12 +7,8 @@ use std::cmp::Ordering;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::buckets::{bucket_of, lowest_of};
 use super::distribution::{Distribution, HIGHEST_NS};
-
-/// The parts of the lowest bucket, as a power of two: twice what three decimal digits tell apart (HdrHistogram's rule).
-const PARTS: u32 = 11;
-/// The finest unit as a power of two of nanoseconds: 512 ns (that of [`super::distribution::LOWEST_NS`]).
-const UNIT: u32 = 9;
 
 /// A distribution of the same resolution as [`Distribution`], of a size that depends on how many different durations
 /// were recorded. It serializes as it is; results have its [`packed`] form.
@@ -33,23 +29,6 @@ impl Default for Sparse {
     fn default() -> Self {
         Self { buckets: Vec::new(), counts: Vec::new(), count: 0, min: u64::MAX, max: 0, sum: 0, saturated: 0 }
     }
-}
-
-/// The bucket that `ns` lies in: HdrHistogram's own, numbered without gaps. The first 2048 are 512 ns wide; each next
-/// 1024 are twice as wide as those before.
-fn bucket_of(ns: u64) -> u16 {
-    let units = ns.min(HIGHEST_NS) >> UNIT;
-    let doublings = (u64::BITS - units.leading_zeros()).saturating_sub(PARTS);
-    // At most 24 doublings up to the highest duration.
-    (u64::from(doublings) * (1 << (PARTS - 1)) + (units >> doublings)) as u16
-}
-
-/// The lowest duration that lies in a bucket, in nanoseconds.
-fn lowest_of(bucket: u16) -> u64 {
-    let half = 1 << (PARTS - 1);
-    let bucket = u64::from(bucket);
-    let doublings = (bucket / half).saturating_sub(1);
-    (bucket - doublings * half) << doublings << UNIT
 }
 
 impl Sparse {
@@ -193,18 +172,6 @@ mod tests {
         }
         let (none, whole) = both([]);
         assert_eq!((Distribution::from(&none), Sparse::from(&whole)), (whole, none));
-    }
-
-    #[test]
-    fn buckets_are_numbered_without_gaps() {
-        let mut last = 0;
-        for bucket in 0..=bucket_of(HIGHEST_NS) {
-            let lowest = lowest_of(bucket);
-            assert_eq!(bucket_of(lowest), bucket);
-            assert!(bucket == 0 || bucket_of(lowest - 1) == bucket - 1);
-            assert!(bucket == 0 || lowest > last);
-            last = lowest;
-        }
     }
 
     #[test]

@@ -223,6 +223,7 @@ fn spectrum(summary: &Summary) -> Plot {
     for (class, name, distribution) in shown {
         let points = distribution
             .spectrum(STEPS)
+            .into_iter()
             .map(|(value, total)| (outward((total as f64 / population).min(1.0)).min(high), Some(value as f64)));
         let first = distribution.min().map(|min| (0.0, Some(min as f64)));
         plot.lines.push(axes.line(class, first.into_iter().chain(points)));
