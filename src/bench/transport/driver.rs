@@ -270,7 +270,7 @@ impl Driver {
             Wait::Through(nap) | Wait::Past(nap)
                 if nap.until > now && self.urgent == 0 && self.reading == Reading::Late =>
             {
-                self.naps.sleep(nap)?;
+                self.naps.sleep(nap, now)?;
                 if wait == Wait::Past(nap) {
                     return Ok(nap.until);
                 }
