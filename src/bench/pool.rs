@@ -55,6 +55,11 @@ impl Pool {
         if is_open { self.free.push_back(slot) } else { self.vacant.push_back(slot) }
     }
 
+    /// Whether a quarter of its connections is free.
+    pub fn has_reserve(&self) -> bool {
+        self.free.len() * 4 >= self.slots
+    }
+
     /// How many are in use.
     pub fn busy(&self) -> usize {
         self.slots - self.free.len() - self.vacant.len() - self.aside.len()

@@ -12,15 +12,17 @@ use super::worker::Event;
 
 /// How many seconds stay open: an answer read at the end of one may be recorded after the first of the next.
 const OPEN_SECONDS: usize = 2;
-/// How many samples are recorded at a time. A sample goes into fourteen histograms; a thread that has slept finds none of
+/// How many samples are recorded at a time. A sample goes into a dozen histograms; a thread that has slept finds none of
 /// them, nor the code, in the processor's cache, and pays for that once a batch.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// Records samples; hands every second over once it is past.
 pub struct Recorder {
     tally: Tally,
     /// What was scheduled before `measured_from`.
     warmup: Tally,
+    /// Whether kinds need not be counted apart.
+    has_one_kind: bool,
     /// When the warm-up ends: its instants count from the start, all others from here.
     measured_from: u64,
     seconds: VecDeque<OpenSecond>,
@@ -41,6 +43,7 @@ impl Recorder {
         Self {
             tally: Tally::new(names),
             warmup: Tally::new(names),
+            has_one_kind: names.len() == 1,
             measured_from: warmup_ns,
             seconds: VecDeque::new(),
             slices: Slices::for_duration(measured_ns),
@@ -66,11 +69,12 @@ impl Recorder {
     }
 
     fn enter(&mut self, mut sample: Sample, end: u64) {
+        let record = if self.has_one_kind { Tally::record_of_all } else { Tally::record };
         if sample.scheduled < self.measured_from {
-            return self.warmup.record(&sample, end.min(self.measured_from));
+            return record(&mut self.warmup, &sample, end.min(self.measured_from));
         }
         sample.rebase(self.measured_from);
-        self.tally.record(&sample, end.saturating_sub(self.measured_from));
+        record(&mut self.tally, &sample, end.saturating_sub(self.measured_from));
         let past = self.slices.record(&sample);
         self.give_away(past);
         if sample.outcome != Outcome::Unfinished {
@@ -128,6 +132,10 @@ impl Recorder {
         self.is_past(u64::MAX);
         while let Some(slice) = self.slices.pop() {
             self.give_away(Some(slice));
+        }
+        if self.has_one_kind {
+            self.tally.is_of_one_kind();
+            self.warmup.is_of_one_kind();
         }
         (self.tally, self.warmup)
     }

@@ -230,6 +230,18 @@ impl Tally {
 
     /// Counts a request that was sent, after its end; `end` is T in nanoseconds.
     pub fn record(&mut self, sample: &Sample, end: u64) {
+        self.record_of_all(sample, end);
+        if let Some(kind) = self.kinds.get_mut(sample.kind) {
+            kind.counts.record(sample);
+            if sample.outcome == Outcome::Ok {
+                kind.response.record(sample.response_time());
+                kind.service.record(sample.service_time());
+            }
+        }
+    }
+
+    /// The same, but not by kind. Where there is only one, [`Self::is_of_one_kind`] makes up for it.
+    pub fn record_of_all(&mut self, sample: &Sample, end: u64) {
         self.counts.record(sample);
         self.distributions.record(sample);
         if let Some(status) = sample.status {
@@ -250,12 +262,16 @@ impl Tally {
         if sample.outcome != Outcome::Unfinished {
             self.last_finished = self.last_finished.max(sample.finished);
         }
-        if let Some(kind) = self.kinds.get_mut(sample.kind) {
-            kind.counts.record(sample);
-            if sample.outcome == Outcome::Ok {
-                kind.response.record(sample.response_time());
-                kind.service.record(sample.service_time());
-            }
+    }
+
+    /// All that was counted of requests is of the only kind that there is.
+    pub fn is_of_one_kind(&mut self) {
+        debug_assert_eq!(self.kinds.len(), 1);
+        for kind in &mut self.kinds {
+            // What nothing asked for belongs to no request.
+            kind.counts = Counts { protocol_warnings: 0, ..self.counts };
+            kind.response.clone_from(&self.distributions.response);
+            kind.service.clone_from(&self.distributions.service);
         }
     }
 
@@ -348,6 +364,22 @@ mod tests {
             wire: (1, 1),
             bytes: (100, 50),
         }
+    }
+
+    #[test]
+    fn what_is_counted_of_all_is_what_is_counted_of_the_only_kind() {
+        let (mut one, mut other) = (Tally::new(&["a".to_owned()]), Tally::new(&["a".to_owned()]));
+        for n in (0..200).step_by(2) {
+            one.record(&sample(n), 150_000_000);
+            other.record_of_all(&sample(n), 150_000_000);
+        }
+        one.unsent(0);
+        other.unsent(0);
+        assert_ne!(other, one);
+        other.counts.protocol_warnings = 3;
+        other.is_of_one_kind();
+        one.counts.protocol_warnings = 3;
+        assert_eq!(other, one);
     }
 
     #[test]

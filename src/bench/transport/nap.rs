@@ -34,7 +34,7 @@ struct Advance {
 
 impl Advance {
     /// How many naps it remembers.
-    const NAPS: usize = 8;
+    const NAPS: usize = 32;
     /// The most, in nanoseconds: what is later than that is not the way out of a sleep.
     const MOST_NS: u64 = 100_000;
 

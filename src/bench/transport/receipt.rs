@@ -61,6 +61,8 @@ pub fn read(socket: &impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<(u
 #[derive(Debug, Default)]
 pub struct Clocks {
     ahead: u64,
+    /// When the last look was, on the clock of the run.
+    looked: u64,
     /// Whether the wall clock was not set between the last look and the one before it.
     is_steady: bool,
 }
@@ -69,13 +71,15 @@ impl Clocks {
     /// Looks whether the wall clock was set: then what the kernel has noted since the last look is of no use.
     pub fn look(&mut self) {
         // Whoever is interrupted between the two finds the wall clock less ahead than it is.
-        self.look_by(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos).wrapping_sub(now_ns()));
+        self.look_by(|| (SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos), now_ns()));
     }
 
-    fn look_by(&mut self, mut measure: impl FnMut() -> u64) {
+    fn look_by(&mut self, mut clocks: impl FnMut() -> (u64, u64)) {
         let mut ahead = 0;
         for _ in 0..LOOKS {
-            ahead = measure();
+            let (wall, now) = clocks();
+            self.looked = now;
+            ahead = wall.wrapping_sub(now);
             let more = ahead.wrapping_sub(self.ahead).cast_signed();
             self.is_steady = more.unsigned_abs() <= STEP_NS;
             if self.is_steady {
@@ -88,7 +92,9 @@ impl Clocks {
 
     /// The instant of a note on CLOCK_MONOTONIC; `None` where the clock was set in the meantime.
     pub fn instant_of(&self, wall: u64) -> Option<u64> {
-        self.is_steady.then(|| wall.wrapping_sub(self.ahead).min(now_ns()))
+        let at = wall.wrapping_sub(self.ahead);
+        // Nothing has come before it came: most of it had at the last look, and the others by now.
+        self.is_steady.then(|| if at <= self.looked { at } else { at.min(now_ns()) })
     }
 }
 
@@ -101,9 +107,9 @@ mod tests {
     /// Clocks that agree on this.
     fn clocks(ahead: u64) -> Clocks {
         let mut clocks = Clocks::default();
-        clocks.look_by(|| ahead);
+        clocks.look_by(|| (ahead, 0));
         assert!(clocks.instant_of(ahead).is_none(), "nobody knows what the clock did before");
-        clocks.look_by(|| ahead);
+        clocks.look_by(|| (ahead, 0));
         clocks
     }
 
@@ -120,9 +126,9 @@ mod tests {
         let ahead = 1_790_000_000_000_000_000;
         let mut clocks = clocks(ahead - 700);
         let mut looks = [ahead - 40_000_000, ahead - 100_000, ahead].into_iter();
-        clocks.look_by(|| looks.next().unwrap());
+        clocks.look_by(|| (looks.next().unwrap(), 0));
         assert_eq!(clocks.instant_of(ahead + 5), Some(5), "the look without an interruption is the best");
-        clocks.look_by(|| ahead - 30_000);
+        clocks.look_by(|| (ahead - 30_000, 0));
         assert_eq!(clocks.instant_of(ahead + 5), Some(5));
     }
 
@@ -132,9 +138,9 @@ mod tests {
         for step in [-HOUR, -100_000, 100_000, HOUR] {
             let mut clocks = clocks(ahead);
             let after = ahead.wrapping_add_signed(step);
-            clocks.look_by(|| after);
+            clocks.look_by(|| (after, 0));
             assert_eq!(clocks.instant_of(ahead + 5), None);
-            clocks.look_by(|| after);
+            clocks.look_by(|| (after, 0));
             assert_eq!(clocks.instant_of(after + 5), Some(5));
         }
     }

@@ -6,7 +6,8 @@ use crate::bench::transport::{Nap, Wait};
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.
 const HEARTBEAT_NS: u64 = 25_000_000;
-/// How long answers wait for a look at them, give or take a nap, where the kernel notes when they came.
+/// How long answers wait for a look at them, give or take a nap, where the kernel notes when they came. Twice as long
+/// costs no less.
 const UNREAD_NS: u64 = 2_000_000;
 /// The longest sleep without a look at what comes.
 const NAP_NS: u64 = 1_000_000;
@@ -28,6 +29,8 @@ pub struct Ahead {
     pub expiry: u64,
     /// Whether a connection is free for what comes.
     pub has_place: bool,
+    /// Whether that is so for what comes soon, too, if no answer is read.
+    pub has_reserve: bool,
     /// How many requests are under way.
     pub busy: usize,
     /// Whether more may be due than was begun.
@@ -113,7 +116,9 @@ impl Cadence {
         let is_short = wake.saturating_sub(now) <= NAP_NS && ahead.has_place;
         let nap = || Nap { until, then: self.after(wake, ahead).map(|then| self.start.saturating_add(then)) };
         match is_short {
-            true if wake < ahead.end && until.saturating_sub(self.looked) < UNREAD_NS => Wait::Past(nap()),
+            true if wake < ahead.end && ahead.has_reserve && until.saturating_sub(self.looked) < UNREAD_NS => {
+                Wait::Past(nap())
+            }
             true => Wait::Through(nap()),
             false => match self.gather.as_ref().map_or(1, |gather| gather.answers(ahead.busy)) {
                 0 | 1 => Wait::Until(until),
@@ -168,6 +173,7 @@ mod tests {
             end: 10_000 * MS,
             expiry: u64::MAX,
             has_place: true,
+            has_reserve: true,
             busy: 0,
             is_behind: false,
         }
@@ -197,6 +203,9 @@ mod tests {
             unread.push(woken.is_unread);
         }
         assert!(unread.chunks(10).all(|ten| ten[..9] == [true; 9] && !ten[9]), "{unread:?}");
+        // Whoever runs out of free connections looks earlier.
+        let ahead = Ahead { gap_ns: 100 * US, has_reserve: false, ..ahead(12_100 * US) };
+        assert!(matches!(cadence.next(12_023 * US, &ahead), Wait::Through(_)));
     }
 
     #[test]

@@ -305,6 +305,7 @@ impl Worker {
             end: if now < self.end() { self.end() } else { self.deadline() },
             expiry: self.deadlines.first().map_or(u64::MAX, |at| at.saturating_sub(self.start)),
             has_place: self.pool.first().is_some(),
+            has_reserve: self.pool.has_reserve(),
             busy: self.pool.busy(),
             is_behind,
         }
