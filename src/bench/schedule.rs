@@ -185,7 +185,7 @@ impl Walk {
 pub struct Arrivals {
     schedule: Schedule,
     upcoming: Option<Arrival>,
-    /// How long after the one before it the upcoming one comes, in nanoseconds; 0 for the first.
+    /// See [`Self::gap_ns`].
     gap_ns: u64,
     step: u64,
     /// The leg that the upcoming one lies in: later ones do not lie before it.
@@ -205,7 +205,8 @@ impl Arrivals {
         self.upcoming
     }
 
-    /// How long after the one before it the next arrival comes, in nanoseconds; 0 for the first.
+    /// How long after the one before it the next arrival comes, in nanoseconds; 0 for the first. Where arrivals are not
+    /// evenly spaced, one gap says nothing of the next: then it is that of the last ones, smoothed.
     pub fn gap_ns(&self) -> u64 {
         self.gap_ns
     }
@@ -242,7 +243,12 @@ impl Iterator for Arrivals {
     fn next(&mut self) -> Option<Arrival> {
         let arrival = self.upcoming?;
         self.upcoming = self.arrival(arrival.n.saturating_add(self.step), self.step);
-        self.gap_ns = self.upcoming.map_or(0, |next| next.at_ns.saturating_sub(arrival.at_ns));
+        let gap_ns = self.upcoming.map_or(0, |next| next.at_ns.saturating_sub(arrival.at_ns));
+        self.gap_ns = match self.schedule.profile {
+            Profile::Even(_) | Profile::ClosedLoop => gap_ns,
+            Profile::Poisson(..) | Profile::Recorded(_) if self.gap_ns == 0 => gap_ns,
+            Profile::Poisson(..) | Profile::Recorded(_) => self.gap_ns - self.gap_ns / 8 + gap_ns / 8,
+        };
         Some(arrival)
     }
 }
@@ -253,6 +259,24 @@ mod tests {
 
     fn rate(per_second: f64) -> Rate {
         Rate::new(per_second).unwrap()
+    }
+
+    #[test]
+    fn the_gap_of_random_arrivals_is_that_of_their_rate() {
+        let mut arrivals = Schedule::constant_for(rate(2000.0), 5 * SECOND_NS).poisson(7).arrivals(0, 1);
+        let (mut close, mut gaps) = (0, Vec::new());
+        let mut last = arrivals.next().unwrap().at_ns;
+        while let Some(arrival) = arrivals.next() {
+            close += u64::from(arrival.at_ns - last < 100_000);
+            last = arrival.at_ns;
+            gaps.push(arrivals.gap_ns());
+        }
+        assert!(close > 1_500, "a fifth of them come within 0.1 ms of the one before: {close}");
+        let few = gaps.iter().filter(|gap| **gap < 200_000).count();
+        assert!(few * 100 < gaps.len(), "at half a millisecond on average: {few} of {}", gaps.len());
+        let mut even = Schedule::constant_for(rate(2000.0), SECOND_NS).arrivals(0, 1);
+        even.next();
+        assert_eq!(even.gap_ns(), 500_000);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const GATHERED_NS: u64 = 1_000_000;
 pub struct Ahead {
     /// The next arrival of the schedule.
     pub arrival: Option<u64>,
-    /// How long it comes after the one before it, in nanoseconds; 0 where that is not known.
+    /// How far arrivals are apart, in nanoseconds; 0 where that is not known.
     pub gap_ns: u64,
     /// The next step of a flow.
     pub step: Option<u64>,
