@@ -13,6 +13,8 @@ use super::encoding;
 pub const LOWEST_NS: u64 = 1_000;
 /// The longest duration told apart: 1 h. Longer ones are counted there, and as saturated.
 pub const HIGHEST_NS: u64 = 3_600_000_000_000;
+/// The most durations that are read back: sums of many such stay far from the end of a u64.
+const MOST: u64 = 1 << 48;
 /// Significant decimal digits.
 pub const DIGITS: u8 = 3;
 
@@ -359,7 +361,16 @@ impl TryFrom<&Packed> for Distribution {
         if buckets.total() != packed.count {
             return Err(format!("a histogram of {} values where {} are announced", buckets.total(), packed.count));
         }
+        if packed.count > MOST || packed.saturated > packed.count {
+            return Err(format!(
+                "{} values, {} of them too long: more than any run has",
+                packed.count, packed.saturated
+            ));
+        }
         let (min, max) = (packed.min_ns.unwrap_or(u64::MAX), packed.max_ns.unwrap_or(0));
+        if packed.count > 0 && min > max {
+            return Err(format!("a shortest of {:?} ns and a longest of {:?} ns", packed.min_ns, packed.max_ns));
+        }
         Ok(Self { buckets, min, max, sum: packed.sum_ns, saturated: packed.saturated })
     }
 }
@@ -456,12 +467,25 @@ mod tests {
         assert_eq!(of([HIGHEST_NS + 5]).saturated(), 1);
         assert_eq!(of([HIGHEST_NS + 5]).max(), Some(HIGHEST_NS + 5));
         assert!(of([]).encode().starts_with("HIST"), "the official tools know the format by this prefix");
-        assert!(
-            serde_json::from_str::<Distribution>(
-                r#"{"count":1,"min_ns":1,"max_ns":1,"sum_ns":1,"saturated":0,"v2":"AAAA"}"#
-            )
-            .is_err()
-        );
+    }
+
+    #[test]
+    fn what_is_damaged_or_made_up_is_refused() {
+        let whole = of([1_000_000, 2_000_000]).encode();
+        let read = |count: u64, range: &str, saturated: u64, v2: &str| {
+            let json = format!(r#"{{"count":{count},{range}"sum_ns":1,"saturated":{saturated},"v2":"{v2}"}}"#);
+            serde_json::from_str::<Distribution>(&json)
+        };
+        let range = r#""min_ns":1000000,"max_ns":2000000,"#;
+        assert!(read(2, range, 0, &whole).is_ok());
+        assert!(read(1, range, 0, &whole).is_err(), "another count");
+        assert!(read(2, range, 3, &whole).is_err(), "more that are too long than there are");
+        assert!(read(2, r#""min_ns":2,"max_ns":1,"#, 0, &whole).is_err(), "the shortest is the longer one");
+        assert!(read(2, "", 0, &whole).is_err(), "no shortest and no longest");
+        assert!(read(2, range, 0, "AAAA").is_err());
+        let mut many = Buckets::default();
+        many.add(1_500_000, MOST + 1);
+        assert!(read(MOST + 1, range, 0, &encoding::encode(many.recorded())).is_err(), "more than any run has");
     }
 
     #[test]

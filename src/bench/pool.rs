@@ -55,7 +55,7 @@ impl Pool {
         if is_open { self.free.push_back(slot) } else { self.vacant.push_back(slot) }
     }
 
-    /// Whether a quarter of its connections is free.
+    /// Whether a quarter of its slots are free and have a connection.
     pub fn has_reserve(&self) -> bool {
         self.free.len() * 4 >= self.slots
     }
@@ -94,6 +94,18 @@ mod tests {
         pool.give_back(1, true);
         pool.forget_peak();
         assert_eq!(pool.peak(), 2);
+    }
+
+    #[test]
+    fn a_quarter_is_a_reserve() {
+        let mut pool = Pool::new(8);
+        let mut taken: Vec<_> = std::iter::from_fn(|| pool.take()).collect();
+        assert!(!pool.has_reserve());
+        pool.give_back(taken.remove(0), true);
+        pool.give_back(taken.remove(0), false);
+        assert!(!pool.has_reserve(), "one in eight, and one that has no connection");
+        pool.give_back(taken.remove(0), true);
+        assert!(pool.has_reserve());
     }
 
     #[test]

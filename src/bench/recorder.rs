@@ -14,7 +14,7 @@ use super::worker::Event;
 const OPEN_SECONDS: usize = 2;
 /// How many samples are recorded at a time. A sample goes into a dozen histograms; a thread that has slept finds none of
 /// them, nor the code, in the processor's cache, and pays for that once a batch.
-const BATCH: usize = 256;
+const BATCH: usize = 64;
 
 /// Records samples; hands every second over once it is past.
 pub struct Recorder {

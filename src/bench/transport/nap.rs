@@ -25,6 +25,7 @@ pub struct Nap {
 }
 
 /// By how much timers are set ahead, from how late the last ones woke.
+#[cfg(target_os = "linux")]
 #[derive(Debug)]
 struct Advance {
     late: [u64; Self::NAPS],
@@ -32,11 +33,14 @@ struct Advance {
     ns: u64,
 }
 
+#[cfg(target_os = "linux")]
 impl Advance {
     /// How many naps it remembers.
     const NAPS: usize = 32;
     /// The most, in nanoseconds: what is later than that is not the way out of a sleep.
     const MOST_NS: u64 = 100_000;
+    /// Who sleeps for less than that may not have slept at all when its timer went off: how late it wakes says nothing.
+    const ASLEEP_NS: u64 = 50_000;
 
     /// Nothing, until so many naps are known.
     fn new() -> Self {
@@ -100,7 +104,7 @@ impl Naps {
         // Who asks for the same instant again is to find a timer that will go off.
         timer.until = 0;
         let mut woken = now_ns();
-        if now < timer.at {
+        if timer.at.saturating_sub(now) >= Advance::ASLEEP_NS {
             self.advance.woke(woken.saturating_sub(timer.at));
         }
         while woken < nap.until {
@@ -148,7 +152,7 @@ impl Timer {
 
     /// Until it goes off.
     fn wait(&self) {
-        // It goes on after a signal. What else could fail leaves the instant to the next look at the clock.
+        // It goes on after a signal. If anything else failed, the nap would be spent awake.
         let _ = self.timer.wait();
     }
 }
@@ -200,22 +204,25 @@ mod tests {
         assert_eq!(advance.timer_for(5 * MS, 0), 5 * MS - Advance::MOST_NS, "a stalled machine is no rule");
     }
 
-    /// Naps of a machine that wakes 50 µs late.
+    /// Naps of a machine that wakes later than any: their timers go off long before anybody is to wake.
     fn late(mut naps: Naps) -> Naps {
-        (0..Advance::NAPS).for_each(|_| naps.advance.woke(50 * US));
+        (0..Advance::NAPS).for_each(|_| naps.advance.woke(Advance::MOST_NS));
         naps
     }
 
     #[test]
     fn no_nap_ends_early_whatever_was_expected() {
-        for mut naps in [Naps::new().unwrap(), late(Naps::new().unwrap())] {
+        for is_late in [false, true] {
+            let mut naps = Naps::new().unwrap();
             let start = now_ns();
-            // Right, off by a nanosecond, nothing known, too early, too late, in the past, in a moment.
-            let guesses =
-                [2 * MS, 3 * MS + 1, 0, 4 * MS + 1, 9 * MS, 6 * MS, 1, 9 * MS + 70 * US].map(|then| start + then);
+            // Right, off by a nanosecond, nothing known, too early, too late, in the past, in a moment, right again.
+            let guesses = [2 * MS, 3 * MS + 1, 0, 4 * MS + 1, 9 * MS, 6 * MS, 1, 8 * MS + 70 * US, 9 * MS];
             for (number, then) in guesses.into_iter().enumerate() {
+                if is_late {
+                    naps = late(naps);
+                }
                 let until = start + (number as u64 + 1) * MS;
-                naps.sleep(Nap { until, then: Some(then).filter(|then| *then > start) }, now_ns()).unwrap();
+                naps.sleep(Nap { until, then: Some(start + then).filter(|_| then > 0) }, now_ns()).unwrap();
                 assert!(now_ns() >= until, "nap {number}");
             }
         }
@@ -228,7 +235,7 @@ mod tests {
         naps.sleep(Nap { until: start + MS, then: Some(start + 2 * MS) }, start).unwrap();
         let set = |naps: &Naps| naps.timers.each_ref().map(|timer| timer.until);
         assert_eq!(set(&naps), [0, start + 2 * MS]);
-        assert_eq!(naps.timers[1].at, start + 2 * MS - 50 * US);
+        assert_eq!(naps.timers[1].at, start + 2 * MS - Advance::MOST_NS);
         // Its own would be a nanosecond later.
         naps.sleep(Nap { until: start + 2 * MS + 1, then: Some(start + 3 * MS) }, now_ns()).unwrap();
         assert_eq!(set(&naps), [start + 3 * MS, 0]);

@@ -119,6 +119,11 @@ mod tests {
         assert_eq!(clocks(ahead).instant_of(ahead + 1234), Some(1234));
         let later = clocks(ahead).instant_of(ahead + now_ns() + 1_000_000_000);
         assert!(later.is_some_and(|at| at <= now_ns()), "nothing has come before it came");
+        let mut clocks = clocks(ahead);
+        clocks.look_by(|| (ahead + 2_000, 2_000));
+        for note in [1_999, 2_000, 2_001] {
+            assert_eq!(clocks.instant_of(ahead + note), Some(note), "before, at and after the last look");
+        }
     }
 
     #[test]
