@@ -67,6 +67,9 @@ pub struct Naps {
     timers: [Timer; 2],
     #[cfg(target_os = "linux")]
     advance: Advance,
+    /// How long after the end of the last nap the next one was to end.
+    #[cfg(target_os = "linux")]
+    step: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -74,6 +77,8 @@ impl Naps {
     /// A timer that stands for an instant within this, in nanoseconds, stands for it: less than any wake-up takes. The
     /// instants of a rate are whole nanoseconds, so that guesses are off by one.
     const NEAR_NS: u64 = 100;
+    /// By how much a timer that goes off by itself may be set ahead more or less than would be best.
+    const COARSE_NS: u64 = 5_000;
 
     /// Without a sleep so far.
     ///
@@ -81,7 +86,7 @@ impl Naps {
     ///
     /// The system has no descriptor left.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { timers: [Timer::new()?, Timer::new()?], advance: Advance::new() })
+        Ok(Self { timers: [Timer::new()?, Timer::new()?], advance: Advance::new(), step: 0 })
     }
 
     /// Sleeps, through signals too, from `now` on.
@@ -90,23 +95,31 @@ impl Naps {
     ///
     /// The system refuses a timer.
     pub fn sleep(&mut self, nap: Nap, now: u64) -> io::Result<()> {
+        let step = nap.then.map_or(0, |then| then.saturating_sub(nap.until));
+        let is_even = step > 0 && step.abs_diff(self.step) <= 1;
+        self.step = step;
         let known = self.timers.iter().position(|timer| timer.stands_for(nap.until));
         // The other one may be set for what comes after.
         let index = known.unwrap_or_else(|| usize::from(self.timers[1].until < self.timers[0].until));
+        // Each goes off for every other nap.
+        let again = if is_even { 2 * step } else { 0 };
         if known.is_none() {
-            self.timers[index].set(self.advance.timer_for(nap.until, now), nap.until)?;
+            self.timers[index].set(self.advance.timer_for(nap.until, now), nap.until, again)?;
         }
-        if let Some(then) = nap.then.filter(|then| !self.timers[1 - index].stands_for(*then)) {
-            self.timers[1 - index].set(self.advance.timer_for(then, nap.until), then)?;
+        if let Some(then) = nap.then {
+            let (other, at) = (&mut self.timers[1 - index], self.advance.timer_for(then, nap.until));
+            let is_set = other.stands_for(then) && other.at.abs_diff(at) <= Self::COARSE_NS;
+            if !is_set || (is_even && other.again == 0) {
+                other.set(at, then, again)?;
+            }
         }
         let timer = &mut self.timers[index];
         timer.wait();
-        // Who asks for the same instant again is to find a timer that will go off.
-        timer.until = 0;
         let mut woken = now_ns();
         if timer.at.saturating_sub(now) >= Advance::ASLEEP_NS {
             self.advance.woke(woken.saturating_sub(timer.at));
         }
+        timer.went_off(woken);
         while woken < nap.until {
             std::hint::spin_loop();
             woken = now_ns();
@@ -121,8 +134,10 @@ struct Timer {
     timer: nix::sys::timerfd::TimerFd,
     /// When it goes off.
     at: u64,
-    /// The end of the nap that it was set for; 0 if it is not set, or was waited for.
+    /// The end of the nap that it stands for; 0 if it will not go off.
     until: u64,
+    /// How long after that it goes off again; 0 for never.
+    again: u64,
 }
 
 #[cfg(target_os = "linux")]
@@ -131,22 +146,26 @@ impl Timer {
         use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags};
 
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC)?;
-        Ok(Self { timer, at: 0, until: 0 })
+        Ok(Self { timer, at: 0, until: 0, again: 0 })
     }
 
     fn stands_for(&self, until: u64) -> bool {
         self.until.abs_diff(until) <= Naps::NEAR_NS
     }
 
-    fn set(&mut self, at: u64, until: u64) -> io::Result<()> {
+    fn set(&mut self, at: u64, until: u64, again: u64) -> io::Result<()> {
         use std::time::Duration;
 
         use nix::sys::time::TimeSpec;
         use nix::sys::timerfd::{Expiration, TimerSetTimeFlags};
 
-        let instant = TimeSpec::from_duration(Duration::from_nanos(at.max(1)));
-        self.timer.set(Expiration::OneShot(instant), TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
-        (self.at, self.until) = (at, until);
+        let span = |ns: u64| TimeSpec::from_duration(Duration::from_nanos(ns));
+        let expiration = match again {
+            0 => Expiration::OneShot(span(at.max(1))),
+            again => Expiration::IntervalDelayed(span(at.max(1)), span(again)),
+        };
+        self.timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?;
+        (self.at, self.until, self.again) = (at, until, again);
         Ok(())
     }
 
@@ -154,6 +173,18 @@ impl Timer {
     fn wait(&self) {
         // It goes on after a signal. If anything else failed, the nap would be spent awake.
         let _ = self.timer.wait();
+    }
+
+    /// It was waited for, by `now`. The kernel has set it again, for the first of its instants that was not over; where
+    /// that is not the next one, it is set anew.
+    fn went_off(&mut self, now: u64) {
+        let next = self.at.saturating_add(self.again);
+        if self.again > 0 && now < next {
+            (self.at, self.until) = (next, self.until.saturating_add(self.again));
+        } else {
+            // Who asks for the same instant again is to find a timer that will go off.
+            (self.until, self.again) = (0, 0);
+        }
     }
 }
 
@@ -244,5 +275,38 @@ mod tests {
         assert_eq!(set(&naps), [start + 3 * MS, 0]);
         // Once more until then.
         naps.sleep(Nap { until: start + 5 * MS / 2, then: None }, now_ns()).unwrap();
+    }
+
+    #[test]
+    fn even_naps_set_no_timers() {
+        let mut naps = Naps::new().unwrap();
+        let mut undisturbed = 0;
+        let mut start = now_ns();
+        let nap =
+            |start: u64, number: u64| Nap { until: start + number * 5 * MS, then: Some(start + (number + 1) * 5 * MS) };
+        // A machine that stops for longer than a nap has timers set anew.
+        for _ in 0..100 {
+            (naps, start) = (Naps::new().unwrap(), now_ns());
+            for number in 1..=4 {
+                naps.sleep(nap(start, number), now_ns()).unwrap();
+            }
+            if now_ns() < start + 25 * MS {
+                let mut set = naps.timers.each_ref().map(|timer| (timer.until - start, timer.again));
+                set.sort_unstable();
+                assert_eq!(set, [(25 * MS, 10 * MS), (30 * MS, 10 * MS)], "both go off by themselves");
+                undisturbed += 1;
+                break;
+            }
+        }
+        assert_eq!(undisturbed, 1, "never four naps without a stop of 5 ms");
+        // Who oversleeps finds timers for what is to come all the same.
+        while now_ns() < start + 42 * MS {}
+        for number in 9..=13 {
+            naps.sleep(nap(start, number), now_ns()).unwrap();
+            assert!(now_ns() >= start + number * 5 * MS, "nap {number}");
+        }
+        // What differs by more than a wake-up takes is another instant.
+        naps.sleep(Nap { until: start + 69 * MS, then: None }, now_ns()).unwrap();
+        assert!(now_ns() >= start + 69 * MS);
     }
 }
