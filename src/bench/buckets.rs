@@ -76,7 +76,7 @@ impl Buckets {
 
     /// How many are at most as long as `ns`, or in the same bucket.
     pub fn count_to(&self, ns: u64) -> u64 {
-        self.counts.iter().take(usize::from(bucket_of(ns)) + 1).fold(0, |sum, count| sum.saturating_add(*count))
+        self.counts.iter().take(usize::from(bucket_of(ns)) + 1).sum()
     }
 
     /// Of each bucket in which something lies, ascending: the highest duration, in nanoseconds, and how many there are.

@@ -99,7 +99,7 @@ impl Quantile {
     }
 }
 
-/// A distribution of durations in nanoseconds. Its size does not depend on how many are recorded.
+/// A distribution of durations in nanoseconds. Its size depends on the longest of them, not on how many are recorded.
 #[derive(Clone)]
 pub struct Distribution {
     buckets: Buckets,
@@ -367,10 +367,14 @@ impl TryFrom<&Packed> for Distribution {
                 packed.count, packed.saturated
             ));
         }
-        let (min, max) = (packed.min_ns.unwrap_or(u64::MAX), packed.max_ns.unwrap_or(0));
-        if packed.count > 0 && min > max {
-            return Err(format!("a shortest of {:?} ns and a longest of {:?} ns", packed.min_ns, packed.max_ns));
-        }
+        let (min, max) = match (packed.min_ns, packed.max_ns) {
+            _ if packed.count == 0 => (u64::MAX, 0),
+            (Some(min), Some(max)) if min > max => {
+                return Err(format!("the shortest value is {min} ns, and the longest {max} ns"));
+            }
+            (Some(min), Some(max)) => (min, max),
+            _ => return Err(format!("{} values without a shortest and a longest", packed.count)),
+        };
         Ok(Self { buckets, min, max, sum: packed.sum_ns, saturated: packed.saturated })
     }
 }

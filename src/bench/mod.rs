@@ -10,7 +10,7 @@
 //! | what a run is asked to do | [`Config`], [`Target`], [`Reach`], [`Slo`] |
 //! | doing it: threads, arrivals, connections, one request | `run`, `worker`, `pool`, `flight`, `flows` |
 //! | bytes to the target and back | `transport` |
-//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `series` |
+//! | what was seen of one request, and what is counted of all | [`Sample`], [`Tally`], [`WarmUp`], [`Distribution`], `buckets`, `series` |
 //! | whether the generator itself was the limit | [`Verdict`] |
 //! | the result | [`Summary`] |
 //! | whether the difference of results is real | [`compare`] |

@@ -46,13 +46,12 @@ impl Args {
 /// Reads a result.
 pub(super) fn read(path: &Path) -> Result<Summary, Failure> {
     let shown = path.display();
-    let text = fs::read_to_string(path)
-        .map_err(|error| Failure::usage(format!("cannot read {shown}")).because(error.to_string()))?;
-    serde_json::from_str(&text).map_err(|error| {
-        Failure::usage(format!("{shown} is not the result of a bench"))
-            .because(error.to_string())
-            .hint("write one with `scalectl bench --output json=FILE`")
-    })
+    let failed = |what: String, why: String| {
+        Failure::usage(what).because(why).hint("write one with `scalectl bench --output json=FILE`")
+    };
+    let text = fs::read_to_string(path).map_err(|error| failed(format!("cannot read {shown}"), error.to_string()))?;
+    serde_json::from_str(&text)
+        .map_err(|error| failed(format!("{shown} is not the result of a bench"), error.to_string()))
 }
 
 /// The outputs that were asked for, and stdout's own unless one of them goes there.
