@@ -8,12 +8,12 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::workload::Sent;
-use crate::bench::config::Config;
-use crate::bench::log_line::{Format, Line};
-use crate::bench::mix::Room;
-use crate::bench::replay::{Recording, Speed};
+use crate::bench::request::mix::Room;
+use crate::bench::request::workload::RequestSpec;
+use crate::bench::run::config::Config;
 use crate::bench::schedule::SECOND_NS;
-use crate::bench::workload::RequestSpec;
+use crate::bench::schedule::log_line::{Format, Line};
+use crate::bench::schedule::replay::{Recording, Speed};
 
 /// Reads a log, and its lines.
 ///

@@ -4,8 +4,8 @@ use http::{HeaderName, HeaderValue};
 
 use super::cut;
 use crate::bench::answer::Answer;
+use crate::bench::request::visit::Cookies;
 use crate::bench::transport::http1::{Decoder, Malformed};
-use crate::bench::visit::Cookies;
 
 /// What bytes come to.
 #[derive(Debug, PartialEq)]

@@ -4,9 +4,9 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use crate::bench::protocol::Protocol;
-use crate::bench::reach::{ConnectTo, Resolve, TlsVersion};
-use crate::bench::workload::{AssertSpec, StatusSet, Think};
+use crate::bench::request::workload::{AssertSpec, StatusSet, Think};
+use crate::bench::target::protocol::Protocol;
+use crate::bench::target::reach::{ConnectTo, Resolve, TlsVersion};
 use crate::bench::{Io, Pacing, Percentile, Process, Slo, Speed, Stage, Target};
 use crate::units::{Bytes, Cpu, Name, Percent, Rate, TimeSpan};
 

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::answer::is_clean;
 use super::cut;
-use crate::bench::sample::Fault;
+use crate::bench::record::sample::Fault;
 use crate::bench::transport::http2::frame::{self, Head};
 use crate::bench::transport::http2::request::Encoder;
 use crate::bench::transport::http2::session::Session;

@@ -6,14 +6,14 @@ use http::Method;
 use http::header::{CONNECTION, HeaderName, TRANSFER_ENCODING};
 
 use super::heads::read;
-use crate::bench::config::Config;
-use crate::bench::mix::{Mix, Room};
+use crate::bench::request::mix::{Mix, Room};
+use crate::bench::request::visit::Visit;
+use crate::bench::request::workload::RequestSpec;
+use crate::bench::run::config::Config;
 use crate::bench::schedule::Arrival;
 use crate::bench::transport;
 use crate::bench::transport::http2::hpack::Table;
 use crate::bench::transport::http2::request::Encoder;
-use crate::bench::visit::Visit;
-use crate::bench::workload::RequestSpec;
 
 /// The numbers of the requests that are looked at.
 const SOME: [u64; 6] = [0, 1, 2, 3, 1000, u64::MAX - 1];

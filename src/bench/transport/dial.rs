@@ -15,8 +15,8 @@ use super::channel::{Channel, Socket, Tls};
 use super::session::Session;
 use super::tls;
 use crate::bench::clock::now_ns;
-use crate::bench::reach::{Reach, ReachError};
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
+use crate::bench::target::reach::{Reach, ReachError};
 use crate::bench::target::{Scheme, Target};
 
 /// Knows how to reach the target. The name is looked up once, before the run, so that a slow resolver neither blocks a

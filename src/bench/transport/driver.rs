@@ -18,7 +18,7 @@ use super::receipt::Clocks;
 use super::session::{Exchange, Request, Session, Step};
 use crate::bench::answer::Answer;
 use crate::bench::clock::now_ns;
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 
 /// The name of this way in results.
 pub const IO: &str = if cfg!(target_os = "linux") { "epoll" } else { "kqueue" };
@@ -33,7 +33,7 @@ const BUFFER: usize = 64 * 1024;
 /// How many full reads one connection gets before others have their turn.
 const TURN: usize = 16;
 /// How late a sleep may end, in nanoseconds: Linux allows itself 50 µs otherwise. What shares a wake-up is decided by
-/// [`Pacing`](crate::bench::config::Pacing).
+/// [`Pacing`](crate::bench::run::config::Pacing).
 #[cfg(target_os = "linux")]
 const SLACK_NS: nix::libc::c_ulong = 1;
 /// The longest answers that may wait to be read, in bytes: a socket has room for several, so that the target is never

@@ -28,8 +28,8 @@ pub use nap::Nap;
 pub use session::{Exchange, Request};
 
 use super::clock::{Timestamps, now_ns};
-use super::config::Io;
-use super::sample::Phase;
+use crate::bench::record::sample::Phase;
+use crate::bench::run::config::Io;
 
 /// The connections of one thread, by slot, whatever moves their bytes.
 pub enum Transport {

@@ -8,7 +8,7 @@ use mio::{Events, Poll, Token};
 
 use super::channel::{Channel, Socket};
 use super::dial::Dialer;
-use crate::bench::protocol::Protocol;
+use crate::bench::target::protocol::Protocol;
 
 /// What HTTP/2 is called in TLS.
 pub const H2: &[u8] = b"h2";

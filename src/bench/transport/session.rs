@@ -5,7 +5,7 @@ use std::io;
 
 use super::http1::Decoder;
 use crate::bench::answer::Answer;
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 
 /// A request, ready to be written.
 #[derive(Debug, Clone, Copy, Default)]

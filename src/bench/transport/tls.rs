@@ -11,8 +11,8 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, SupportedProtocolVersion};
 
 use super::dial::DialError;
-use crate::bench::reach::{ReachError, TlsSettings, TlsVersion};
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
+use crate::bench::target::reach::{ReachError, TlsSettings, TlsVersion};
 use crate::tls::TrustEverybody;
 
 /// A client that trusts the system's certificate authorities and further ones, or everybody, and shows its certificate

@@ -1,10 +1,10 @@
 //! What a worker leaves behind when its time is over.
 
+use super::flight::End;
 use super::{Report, Worker};
 use crate::bench::clock::now_ns;
-use crate::bench::flight::End;
-use crate::bench::sample::Outcome;
-use crate::bench::summary::{Connections, Streams};
+use crate::bench::record::sample::Outcome;
+use crate::bench::result::summary::{Connections, Streams};
 
 impl Worker {
     /// Counts the flows that are between two steps; gives how many steps were due and never sent.

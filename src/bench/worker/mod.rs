@@ -4,8 +4,10 @@
 mod cadence;
 mod closing;
 mod deadlines;
+mod flight;
 mod gather;
 mod opening;
+mod pool;
 
 use std::io;
 use std::sync::Arc;
@@ -14,27 +16,27 @@ use std::time::Duration;
 
 use self::cadence::{Ahead, Cadence};
 use self::deadlines::Deadlines;
+use self::flight::{End, Flight};
 use self::gather::Gather;
+use self::pool::Pool;
 use super::clock::{Timestamps, nanos, now_ns};
-use super::config::{Io, Pacing};
 use super::control::Control;
-use super::effort::Effort;
-use super::flight::{End, Flight};
-use super::flows::{Call, Later};
-use super::mix::{Mix, Room};
-use super::pool::Pool;
-use super::progress::Shard;
-use super::recorder::Recorder;
-use super::redirect::Lead;
-use super::sample::{Cause, Fault, Outcome, Sample, Side};
 use super::schedule::{Arrival, Arrivals};
-use super::series::OpenSecond;
-use super::slices::Slice;
-use super::summary::Connections;
-use super::tally::Tally;
 use super::transport::{Completion, Dialer, Exchange, Reading, Transport, Wait};
-use super::verdict::SelfWatch;
-use super::visit::Visit;
+use crate::bench::answer::redirect::Lead;
+use crate::bench::record::recorder::Recorder;
+use crate::bench::record::sample::{Cause, Fault, Outcome, Sample, Side};
+use crate::bench::record::series::OpenSecond;
+use crate::bench::record::slices::Slice;
+use crate::bench::record::tally::Tally;
+use crate::bench::request::flows::{Call, Later};
+use crate::bench::request::mix::{Mix, Room};
+use crate::bench::request::visit::Visit;
+use crate::bench::result::summary::Connections;
+use crate::bench::result::verdict::SelfWatch;
+use crate::bench::run::config::{Io, Pacing};
+use crate::bench::run::effort::Effort;
+use crate::bench::run::progress::Shard;
 
 /// How often the counts are copied for the display.
 const PUBLISH_NS: u64 = 100_000_000;

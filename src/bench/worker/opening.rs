@@ -4,7 +4,7 @@ use std::io;
 
 use super::{Event, Worker};
 use crate::bench::clock::{nanos, now_ns};
-use crate::bench::sample::{Cause, Fault, Side};
+use crate::bench::record::sample::{Cause, Fault, Side};
 use crate::bench::transport::{Completion, Wait};
 
 /// How many connections are being opened at the same time before the start, so that the target's backlog holds them.

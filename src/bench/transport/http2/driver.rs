@@ -14,7 +14,7 @@ use mio::{Events, Poll, Token};
 use super::request::Encoder;
 use super::session::Session;
 use crate::bench::clock::now_ns;
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 use crate::bench::transport::alarm::Alarm;
 use crate::bench::transport::channel::{Channel, Socket, Tls};
 use crate::bench::transport::dial::Dialer;

@@ -9,7 +9,7 @@ use http::HeaderName;
 use super::frame::{self, Head};
 use super::hpack::{Malformed, Table};
 use crate::bench::answer::Answer;
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 use crate::bench::transport::driver::Completion;
 use crate::bench::transport::session::{Exchange, Request};
 

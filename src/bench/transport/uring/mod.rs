@@ -16,7 +16,7 @@ use super::dial::Dialer;
 use super::driver::{Completion, Wait, handshake_fault};
 use super::session::{Exchange, Request, Session, Step};
 use crate::bench::clock::now_ns;
-use crate::bench::sample::{Cause, Fault, Phase, Side};
+use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 
 /// The name of this way in results.
 pub const IO: &str = "io_uring";

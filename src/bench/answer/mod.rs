@@ -1,0 +1,93 @@
+//! An answer that is kept, because something is to be found in it.
+
+pub mod check;
+pub mod redirect;
+pub mod unpack;
+
+use std::ops::Range;
+
+/// How much of a body is kept, in bytes.
+pub const MOST_BODY: usize = 1024 * 1024;
+
+/// Head and body of an answer. What is beyond [`MOST_BODY`] is not kept.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Answer {
+    head: Vec<u8>,
+    body: Vec<u8>,
+    is_cut: bool,
+}
+
+impl Answer {
+    /// Takes the head: status line and header lines.
+    pub fn take_head(&mut self, head: &[u8]) {
+        self.head.clear();
+        self.head.extend_from_slice(head);
+    }
+
+    /// Takes the next bytes of the body, without their framing.
+    pub fn take_body(&mut self, bytes: &[u8]) {
+        let room = MOST_BODY - self.body.len();
+        self.is_cut |= bytes.len() > room;
+        self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    /// Puts another body in its place, which was `length` bytes long before it was cut.
+    pub fn replace_body(&mut self, body: Vec<u8>, length: u64) {
+        self.is_cut = length > body.len() as u64;
+        self.body = body;
+    }
+
+    /// Status line and header lines as they came.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// The body, or its beginning.
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    /// Whether the body was longer than what is kept.
+    pub fn is_cut(&self) -> bool {
+        self.is_cut
+    }
+
+    /// The values of all headers of this name.
+    pub fn headers(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.lines().filter_map(move |line| {
+            let text = str::from_utf8(line).ok()?;
+            let (key, value) = text.split_once(':')?;
+            key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The first header of this name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers(name).next()
+    }
+
+    fn lines(&self) -> impl Iterator<Item = &[u8]> {
+        let after_status = self.head.iter().position(|b| *b == b'\n').map_or(self.head.len(), |at| at + 1);
+        let lines: Range<usize> = after_status..self.head.len();
+        self.head[lines].split(|byte| *byte == b'\n')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_are_found_whatever_their_case_and_bodies_are_bounded() {
+        let mut answer = Answer::default();
+        answer.take_head(b"HTTP/1.1 200 OK: no\r\nSet-Cookie: a=1\r\nset-cookie:b=2 \r\nX: y:z\r\n\r\n");
+        assert_eq!(answer.headers("SET-COOKIE").collect::<Vec<_>>(), ["a=1", "b=2"]);
+        assert_eq!(answer.header("x"), Some("y:z"));
+        assert_eq!(answer.header("HTTP/1.1 200 OK"), None);
+        answer.take_body(&vec![1; MOST_BODY - 1]);
+        answer.take_body(&[2]);
+        assert!(!answer.is_cut());
+        answer.take_body(&[3]);
+        assert!(answer.is_cut() && answer.body().len() == MOST_BODY && answer.body().last() == Some(&2));
+    }
+}

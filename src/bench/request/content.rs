@@ -1,0 +1,196 @@
+//! What a request carries: its body in whatever form it is described, and the headers that go with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, USER_AGENT};
+
+use super::template::{Escape, Names, Template, TemplateError};
+use super::workload::RequestSpec;
+use crate::bench::target::Target;
+
+/// What stands between the parts of a multipart body.
+const BOUNDARY: &str = "scalectl-d41f0c4e9b7a5362";
+
+/// Why there is no content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ContentError {
+    /// A text in it.
+    Template(TemplateError),
+    /// Something else.
+    Why(String),
+}
+
+impl From<TemplateError> for ContentError {
+    fn from(error: TemplateError) -> Self {
+        Self::Template(error)
+    }
+}
+
+/// The body of a request, and its content type where the form of the body says it.
+pub fn body(spec: &RequestSpec, names: Names<'_>) -> Result<(Template, Option<String>), ContentError> {
+    let bodies = spec.bodies();
+    if bodies.len() > 1 {
+        return Err(ContentError::Why(format!("it has both {}", bodies.join(" and "))));
+    }
+    if let Some(text) = &spec.body {
+        return Ok((Template::compile(text, names, Escape::Not)?, None));
+    }
+    if let Some(file) = &spec.body_file {
+        return Ok((Template::bytes(read(&file.display().to_string())?), None));
+    }
+    if let Some(value) = &spec.json {
+        let template = Template::compile(&value.to_string(), names, Escape::Json)?;
+        return Ok((template, Some("application/json".to_owned())));
+    }
+    if !spec.form.is_empty() {
+        return Ok((form(&spec.form, names)?, Some("application/x-www-form-urlencoded".to_owned())));
+    }
+    if !spec.multipart.is_empty() {
+        let content_type = format!("multipart/form-data; boundary={BOUNDARY}");
+        return Ok((multipart(&spec.multipart, names)?, Some(content_type)));
+    }
+    Ok((Template::bytes(Vec::new()), None))
+}
+
+fn read(file: &str) -> Result<Vec<u8>, ContentError> {
+    fs::read(file).map_err(|error| ContentError::Why(format!("its body file {file} cannot be read: {error}")))
+}
+
+fn form(fields: &BTreeMap<String, String>, names: Names<'_>) -> Result<Template, ContentError> {
+    let mut whole = Template::bytes(Vec::new());
+    for (number, (key, value)) in fields.iter().enumerate() {
+        if number > 0 {
+            whole.append(Template::bytes(b"&".to_vec()));
+        }
+        whole.append(Template::compile_escaped(key, names, Escape::Form)?);
+        whole.append(Template::bytes(b"=".to_vec()));
+        whole.append(Template::compile_escaped(value, names, Escape::Form)?);
+    }
+    Ok(whole)
+}
+
+/// RFC 7578.
+fn multipart(parts: &BTreeMap<String, String>, names: Names<'_>) -> Result<Template, ContentError> {
+    let mut whole = Template::bytes(Vec::new());
+    // Quotes and line ends in a name, as browsers write them.
+    let name = |text: &str| text.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
+    for (key, value) in parts {
+        let mut head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{}\"", name(key));
+        let content = match value.strip_prefix('@') {
+            Some(file) => {
+                let short = file.rsplit('/').next().unwrap_or(file);
+                head += &format!("; filename=\"{}\"\r\ncontent-type: application/octet-stream", name(short));
+                Template::bytes(read(file)?)
+            }
+            None => Template::compile(value, names, Escape::Not)?,
+        };
+        head += "\r\n\r\n";
+        whole.append(Template::bytes(head.into_bytes()));
+        whole.append(content);
+        whole.append(Template::bytes(b"\r\n".to_vec()));
+    }
+    whole.append(Template::bytes(format!("--{BOUNDARY}--\r\n").into_bytes()));
+    Ok(whole)
+}
+
+/// The request's own headers, before them the usual ones that it does not set; without its cookies.
+pub fn headers(target: &Target, spec: &RequestSpec, content_type: Option<String>) -> Vec<(String, String)> {
+    let agent = concat!("scalectl/", env!("CARGO_PKG_VERSION"));
+    let mut defaults = vec![(HOST, target.authority()), (USER_AGENT, agent.to_owned()), (ACCEPT, "*/*".to_owned())];
+    defaults.extend(content_type.map(|value| (CONTENT_TYPE, value)));
+    let basic = spec.user.as_ref().map(|user| format!("Basic {}", BASE64_STANDARD.encode(user)));
+    let bearer = spec.bearer.as_ref().map(|token| format!("Bearer {token}"));
+    defaults.extend(basic.or(bearer).map(|value| (AUTHORIZATION, value)));
+    let is_set = |name: &HeaderName| spec.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
+    let own = spec.headers.iter().filter(|(key, _)| !key.eq_ignore_ascii_case(COOKIE.as_str()));
+    defaults
+        .into_iter()
+        .filter(|(name, _)| !is_set(name))
+        .map(|(name, value)| (name.to_string(), value))
+        .chain(own.map(|(key, value)| (key.clone(), value.clone())))
+        .collect()
+}
+
+/// The cookies that a request has of itself, as their header has them.
+pub fn cookies(spec: &RequestSpec) -> String {
+    let header = spec.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(COOKIE.as_str()));
+    let pairs = spec.cookies.iter().map(|(name, value)| format!("{name}={value}"));
+    header.map(|(_, value)| value.clone()).into_iter().chain(pairs).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::feed::Feeds;
+    use super::*;
+
+    fn spec(json: serde_json::Value) -> RequestSpec {
+        let mut full = json!({"path": "/"});
+        full.as_object_mut().unwrap().extend(json.as_object().unwrap().clone());
+        serde_json::from_value(full).unwrap()
+    }
+
+    fn content(json: serde_json::Value) -> Result<(String, Option<String>), ContentError> {
+        let feeds = Feeds::default();
+        let (body, kind) = body(&spec(json), Names { feeds: &feeds, captured: &[] })?;
+        Ok((String::from_utf8(body.constant().unwrap()).unwrap(), kind))
+    }
+
+    #[test]
+    fn every_form_of_a_body_has_its_bytes_and_its_type() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("cat \"1\".txt");
+        fs::write(&file, "{{ not a text }}").unwrap();
+        let file = file.display().to_string();
+        for (json, expected, kind) in [
+            (json!({"body": "x"}), "x".to_owned(), None),
+            (json!({"body_file": file}), "{{ not a text }}".to_owned(), None),
+            (json!({"json": {"a": "\""}}), "{\"a\":\"\\\"\"}".to_owned(), Some("application/json")),
+            (
+                json!({"form": {"a b": "c&d", "e": "ü"}}),
+                "a%20b=c%26d&e=%C3%BC".to_owned(),
+                Some("application/x-www-form-urlencoded"),
+            ),
+            (
+                json!({"multipart": {"a\"": "b", "f": format!("@{file}")}}),
+                [
+                    "--B\r\ncontent-disposition: form-data; name=\"a%22\"\r\n\r\nb\r\n",
+                    "--B\r\ncontent-disposition: form-data; name=\"f\"; filename=\"cat %221%22.txt\"\r\n",
+                    "content-type: application/octet-stream\r\n\r\n{{ not a text }}\r\n--B--\r\n",
+                ]
+                .concat()
+                .replace("--B", &format!("--{BOUNDARY}")),
+                Some("multipart/form-data; boundary=scalectl-d41f0c4e9b7a5362"),
+            ),
+        ] {
+            assert_eq!(content(json).unwrap(), (expected, kind.map(str::to_owned)));
+        }
+        let Err(ContentError::Why(both)) = content(json!({"body": "x", "form": {"a": "b"}})) else { panic!() };
+        assert_eq!(both, "it has both body and form");
+        let Err(ContentError::Why(gone)) = content(json!({"body_file": "/nowhere"})) else { panic!() };
+        assert!(gone.contains("/nowhere cannot be read"), "{gone}");
+    }
+
+    #[test]
+    fn who_is_asked_for_and_who_asks_are_headers() {
+        let target = "http://127.0.0.1:8080/".parse().unwrap();
+        let of = |json| headers(&target, &spec(json), Some("a/b".to_owned()));
+        let value = |json, name: &str| {
+            let found: Vec<_> = of(json).into_iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)).collect();
+            assert!(found.len() < 2, "{found:?}");
+            found.into_iter().next().map(|(_, value)| value)
+        };
+        // RFC 7617, section 2.
+        let basic = value(json!({"user": "Aladdin:open sesame"}), "authorization").unwrap();
+        assert_eq!(basic, "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+        assert_eq!(value(json!({"bearer": "t"}), "authorization").unwrap(), "Bearer t");
+        assert_eq!(value(json!({"headers": {"Content-Type": "c/d"}}), "content-type").unwrap(), "c/d");
+        let cookie = json!({"headers": {"Cookie": "a=1"}, "cookies": {"b": "2"}});
+        assert_eq!(value(cookie.clone(), "cookie"), None);
+        assert_eq!(cookies(&spec(cookie)), "a=1; b=2");
+    }
+}

@@ -1,0 +1,10 @@
+//! What is sent: requests as they are written down ([`workload`]), made into a [`mix`] before the run.
+
+pub mod content;
+pub mod feed;
+pub mod flows;
+pub mod kind;
+pub mod mix;
+pub mod template;
+pub mod visit;
+pub mod workload;

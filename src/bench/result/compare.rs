@@ -1,0 +1,442 @@
+//! Whether the difference between results is real: intervals of the change of each figure, wide enough that all of them
+//! hold together, from batches because neighbouring requests resemble each other.
+//!
+//! - Each side's interval comes from slices of time that no longer resemble each other, as [`super::statistics`] makes
+//!   them: batch means for the mean and the rate, Woodruff's interval for quantiles, and Wilson's for the share of
+//!   errors, with as many requests as independent ones would tell as much (Wilson, "Probable inference", JASA 22, 1927).
+//!   Several results of a side follow each other: if they differ among themselves, their slices resemble each other, and
+//!   the slices grow until whole runs are held against each other, or the comparison is refused.
+//! - The interval of the change is made of the two by the method of variance estimates recovery, which keeps them as
+//!   lopsided as they are (Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
+//!   Medicine 27, 2008): of the ratio, through logarithms, for times and rates; of the difference for errors.
+//! - Six figures are six looks. Each interval is at 1 − 5%/6 (Bonferroni), so that equal results are called different in
+//!   at most 5% of comparisons, whichever of the figures it would be.
+
+use serde::{Deserialize, Serialize};
+
+use super::statistics::{self, BEYOND, Refusal, measured};
+use super::summary::Summary;
+use crate::bench::record::batches::{Batch, Span};
+use crate::bench::record::distribution::{Distribution, LOWEST_NS, Percentile};
+use crate::bench::schedule::SECOND_NS;
+
+/// Name and version of the JSON form.
+pub const SCHEMA: &str = "scalectl.compare/1";
+/// How often equal results may be called different, over all figures together.
+const FALSE_ALARMS: f64 = 0.05;
+/// What a histogram's three digits do not tell apart.
+const RESOLUTION: f64 = 1e-3;
+
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Figure {
+    /// Mean response time, in nanoseconds.
+    Mean,
+    /// Median of the response time, in nanoseconds.
+    P50,
+    /// Its 90th percentile.
+    P90,
+    /// Its 99th percentile.
+    P99,
+    /// Ok answers a second.
+    Rate,
+    /// 1 − ok / scheduled.
+    Errors,
+}
+
+impl Figure {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Mean, Self::P50, Self::P90, Self::P99, Self::Rate, Self::Errors];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mean => "mean",
+            Self::P50 => "p50",
+            Self::P90 => "p90",
+            Self::P99 => "p99",
+            Self::Rate => "rate",
+            Self::Errors => "errors",
+        }
+    }
+
+    /// How sure each interval has to be for all of them to hold together.
+    fn level() -> f64 {
+        1.0 - FALSE_ALARMS / Self::ALL.len() as f64
+    }
+}
+
+/// What is known of one side.
+#[derive(Debug, Clone, Default)]
+pub struct Side {
+    /// Its slices of time, one result after the other.
+    pub batches: Vec<Batch>,
+    /// All response times.
+    pub response: Distribution,
+    /// How many were scheduled.
+    pub scheduled: u64,
+    /// How many ended well in each whole second.
+    pub seconds: Vec<u64>,
+}
+
+impl Side {
+    /// The results of one side.
+    pub fn of(results: &[Summary]) -> Self {
+        let mut side = Self::default();
+        for result in results {
+            side.batches.extend_from_slice(measured(&result.batches));
+            side.response.merge(&result.histograms.response);
+            side.scheduled += result.counts.scheduled;
+            let whole = (result.duration_ns / SECOND_NS) as usize;
+            side.seconds.extend(result.series.iter().take(whole).map(|second| second.ok));
+            // Seconds after the last answer are not in the series.
+            side.seconds.extend(vec![0; whole.saturating_sub(result.series.len())]);
+        }
+        side
+    }
+
+    fn estimate(&self, figure: Figure) -> Result<Between, Refusal> {
+        let level = Figure::level();
+        match figure {
+            Figure::Mean => {
+                let found = statistics::mean(&self.batches, Span::Response, &self.response)?;
+                Ok(Between::around(found.value, found.half_width(level)))
+            }
+            Figure::P50 => self.quantile(Percentile::P50, level),
+            Figure::P90 => self.quantile(Percentile::P90, level),
+            Figure::P99 => self.quantile(Percentile::P99, level),
+            Figure::Rate => {
+                let slices: Vec<_> = self.seconds.iter().map(|ok| (*ok as f64, 1.0)).collect();
+                let found = statistics::ratio(&slices)?;
+                Ok(Between::around(found.value, found.half_width(level)))
+            }
+            Figure::Errors => self.errors(level),
+        }
+    }
+
+    fn quantile(&self, percentile: Percentile, level: f64) -> Result<Between, Refusal> {
+        let (whole, n) = (&self.response, self.scheduled);
+        let value = whole.percentile(percentile, n).value().ok_or(Refusal::NoValue)?;
+        let beyond = statistics::share_beyond(&self.batches, Span::Response, value)?;
+        let p = percentile.fraction();
+        let variance = beyond.error * beyond.error;
+        let independent = if variance > 0.0 { beyond.value * (1.0 - beyond.value) / variance } else { 0.0 };
+        if independent * (1.0 - p) < BEYOND {
+            return Err(Refusal::TooFew { beyond: independent * (1.0 - p) });
+        }
+        let half = beyond.half_width(level);
+        let at = |share: f64| whole.at_rank((share * n as f64).ceil().max(1.0) as u64).map(|ns| ns as f64);
+        let blur = |ns: f64| (ns * RESOLUTION).max(LOWEST_NS as f64);
+        // Among those that did not end well there is no longest time.
+        let (low, high) = (at(p - half).unwrap_or(value as f64), at(p + half).unwrap_or(f64::INFINITY));
+        Ok(Between { low: (low - blur(low)).max(0.0), value: value as f64, high: high + blur(high) })
+    }
+
+    fn errors(&self, level: f64) -> Result<Between, Refusal> {
+        let failed = |b: &Batch| b.scheduled.saturating_sub(b.response.count()) as f64;
+        let slices: Vec<_> = self.batches.iter().map(|b| (failed(b), b.scheduled as f64)).collect();
+        let found = statistics::ratio(&slices)?;
+        let p = found.value;
+        // Never surer than independent requests would be.
+        let variance = (found.error * found.error).max(p * (1.0 - p) / self.scheduled as f64);
+        let n = if variance > 0.0 { p * (1.0 - p) / variance } else { self.scheduled as f64 };
+        let t = statistics::student(level, found.freedom());
+        let (t2, whole) = (t * t, n + t * t);
+        let middle = (n * p + t2 / 2.0) / whole;
+        let half = t / whole * (n * p * (1.0 - p) + t2 / 4.0).sqrt();
+        Ok(Between { low: (middle - half).clamp(0.0, p), value: p, high: (middle + half).clamp(p, 1.0) })
+    }
+}
+
+/// A figure and its interval.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Between {
+    low: f64,
+    value: f64,
+    high: f64,
+}
+
+impl Between {
+    fn around(value: f64, half: f64) -> Self {
+        Self { low: (value - half).max(0.0), value, high: value + half }
+    }
+
+    fn ln(self) -> Self {
+        // No time is shorter than a nanosecond, no rate lower than one in a lifetime.
+        let ln = |v: f64| v.max(1e-9).ln();
+        Self {
+            low: if self.low > 0.0 { ln(self.low) } else { f64::NEG_INFINITY },
+            value: ln(self.value),
+            high: ln(self.high),
+        }
+    }
+
+    /// The interval of `self` − `before`, from those of both.
+    fn minus(self, before: Self) -> Self {
+        let value = self.value - before.value;
+        let below = (self.value - self.low).hypot(before.high - before.value);
+        let above = (self.high - self.value).hypot(before.value - before.low);
+        Self { low: value - below, value, high: value + above }
+    }
+}
+
+/// What a comparison says of one figure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// Worse, for certain, and by at least the threshold.
+    Worse,
+    /// Better, for certain, and by at least the threshold.
+    Better,
+    /// Different, for certain, but by less than the threshold.
+    Small,
+    /// No difference is shown: it may be anywhere in the interval.
+    NotShown,
+    /// Nothing can be said.
+    Unknown,
+}
+
+/// The comparison of one figure.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Change {
+    /// Which.
+    pub figure: Figure,
+    /// Before: nanoseconds, answers a second, or a fraction, as the figure is.
+    pub before: Option<f64>,
+    /// After.
+    pub after: Option<f64>,
+    /// after / before − 1; for errors, after − before.
+    pub change: Option<f64>,
+    /// The lower end of its interval; `null` where there is none.
+    pub low: Option<f64>,
+    /// The upper end of its interval; `null` where there is none.
+    pub high: Option<f64>,
+    /// What that says.
+    pub finding: Finding,
+    /// Why nothing can be said.
+    pub refused: Option<String>,
+}
+
+/// A comparison of results, as its JSON form has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// How often all intervals hold the truth together, at least.
+    pub level: f64,
+    /// The smallest relative change that counts, as a fraction.
+    pub threshold: f64,
+    /// Results and requests before.
+    pub before: Size,
+    /// Results and requests after.
+    pub after: Size,
+    /// Figure by figure.
+    pub changes: Vec<Change>,
+    /// Why the results may not be comparable.
+    pub warnings: Vec<String>,
+}
+
+/// How much a side is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Results.
+    pub results: u64,
+    /// Requests that were scheduled in them.
+    pub requests: u64,
+}
+
+impl Comparison {
+    /// Compares the results of two sides; a change of less than `threshold` (a fraction of the figure before) does not
+    /// count.
+    pub fn of(before: &[Summary], after: &[Summary], threshold: f64) -> Self {
+        let sides = [Side::of(before), Side::of(after)];
+        let size = |results: &[Summary], side: &Side| Size { results: results.len() as u64, requests: side.scheduled };
+        Self {
+            schema: SCHEMA.to_owned(),
+            level: 1.0 - FALSE_ALARMS,
+            threshold,
+            before: size(before, &sides[0]),
+            after: size(after, &sides[1]),
+            changes: changes(&sides[0], &sides[1], threshold),
+            warnings: warnings(before, after),
+        }
+    }
+
+    /// Whether a figure is worse.
+    pub fn is_regression(&self) -> bool {
+        self.changes.iter().any(|change| change.finding == Finding::Worse)
+    }
+
+    /// Whether a figure is worse or better.
+    pub fn is_difference(&self) -> bool {
+        self.is_regression() || self.changes.iter().any(|change| change.finding == Finding::Better)
+    }
+}
+
+/// Compares every figure.
+pub fn changes(before: &Side, after: &Side, threshold: f64) -> Vec<Change> {
+    Figure::ALL.into_iter().map(|figure| change(figure, before, after, threshold)).collect()
+}
+
+fn change(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Change {
+    let found = [before.estimate(figure), after.estimate(figure)];
+    let value = |i: usize| found[i].as_ref().ok().map(|f| f.value);
+    let none = Change {
+        figure,
+        before: value(0),
+        after: value(1),
+        change: None,
+        low: None,
+        high: None,
+        finding: Finding::Unknown,
+        refused: None,
+    };
+    let (before, after) = match found {
+        [Ok(before), Ok(after)] => (before, after),
+        [Err(why), _] => return Change { refused: Some(format!("before: {why}")), ..none },
+        [_, Err(why)] => return Change { refused: Some(format!("after: {why}")), ..none },
+    };
+    let change = if figure == Figure::Errors {
+        after.minus(before)
+    } else {
+        let logarithms = after.ln().minus(before.ln());
+        Between { low: logarithms.low.exp_m1(), value: logarithms.value.exp_m1(), high: logarithms.high.exp_m1() }
+    };
+    // Of the figure before; anything is more than a part of nothing.
+    let relative = if figure == Figure::Errors { change.value / before.value } else { change.value };
+    let is_worse = if figure == Figure::Rate { change.value < 0.0 } else { change.value > 0.0 };
+    let finding = match (change.low > 0.0 || change.high < 0.0, relative.abs() >= threshold) {
+        (false, _) => Finding::NotShown,
+        (true, false) => Finding::Small,
+        (true, true) if is_worse => Finding::Worse,
+        (true, true) => Finding::Better,
+    };
+    let finite = |v: f64| v.is_finite().then_some(v);
+    Change { change: finite(change.value), low: finite(change.low), high: finite(change.high), finding, ..none }
+}
+
+/// Something about a result that both sides should share, as text.
+type Setting = fn(&Summary) -> String;
+
+/// Why results may not be comparable.
+fn warnings(before: &[Summary], after: &[Summary]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (side, results) in [("before", before), ("after", after)] {
+        let count = |of: fn(&Summary) -> bool| results.iter().filter(|r| of(r)).count();
+        let (untrusted, interrupted) = (count(|r| !r.verdict.trusted), count(|r| r.setup.interrupted));
+        for (number, what) in [
+            (untrusted, "not trusted: the generator itself was the limit"),
+            (interrupted, "interrupted: it did not see the whole load"),
+            (count(|r| r.batches.as_slice().is_empty()), "without batches: it is of an older version"),
+        ] {
+            if number > 0 {
+                warnings.push(format!("{side}, {number} of {} results {what}", results.len()));
+            }
+        }
+    }
+    let all: Vec<&Summary> = before.iter().chain(after).collect();
+    let settings: [(&str, Setting); 8] = [
+        ("targets", |r| r.setup.target.clone()),
+        ("kinds of schedule", |r| r.setup.arrivals.clone()),
+        ("rates", |r| r.setup.rate.map_or_else(|| "max".to_owned(), |rate| format!("{rate}/s"))),
+        ("durations", |r| format!("{:.0} s", r.duration_ns as f64 / 1e9)),
+        ("timeouts", |r| format!("{:.3} s", r.setup.timeout_ns as f64 / 1e9)),
+        ("numbers of connections", |r| r.connections.limit.to_string()),
+        ("requests", |r| r.requests.iter().map(|q| q.name.as_str()).collect::<Vec<_>>().join(", ")),
+        ("versions of scalectl", |r| r.setup.version.clone()),
+    ];
+    for (what, of) in settings {
+        let mut found: Vec<String> = Vec::new();
+        for text in all.iter().map(|r| of(r)) {
+            if !found.contains(&text) {
+                found.push(text);
+            }
+        }
+        if found.len() > 1 {
+            warnings.push(format!("the {what} differ: {}", found.join(", ")));
+        }
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn between(low: f64, value: f64, high: f64) -> Between {
+        Between { low, value, high }
+    }
+
+    #[test]
+    fn a_difference_has_the_interval_of_both_sides() {
+        // 3 and 4 make 5: below, the lower half of the one and the upper half of the other.
+        let found = between(7.0, 10.0, 22.0).minus(between(-12.0, 0.0, 4.0));
+        assert_eq!((found.low, found.value), (5.0, 10.0));
+        assert!((found.high - (10.0 + 12.0_f64.hypot(12.0))).abs() < 1e-12);
+        // Nothing is known above: nothing is known of the difference above, yet something below.
+        let open = between(7.0, 10.0, f64::INFINITY).minus(between(-12.0, 0.0, 4.0));
+        assert_eq!((open.low, open.high), (5.0, f64::INFINITY));
+        assert_eq!(between(0.0, 1.0, 2.0).ln().low, f64::NEG_INFINITY);
+    }
+
+    /// 64 slices of 100 requests that take `ms` + 1 to 100 ms, of which `failed` fail.
+    fn side(ms: u64, failed: u64) -> Side {
+        let mut side = Side::default();
+        for slice in 0..64 {
+            let mut batch = Batch { scheduled: 100, ..Batch::default() };
+            // Neighbours do not resemble each other: multiples of a large prime.
+            let extra = slice * 7919 % 13;
+            (1..=100 - failed).for_each(|i| batch.response.record((ms + i + extra) * 1_000_000));
+            side.response.merge(&Distribution::from(&batch.response));
+            side.scheduled += 100;
+            side.seconds.push(100 - failed);
+            side.batches.push(batch);
+        }
+        side
+    }
+
+    fn finding(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Finding {
+        change(figure, before, after, threshold).finding
+    }
+
+    #[test]
+    fn each_figure_has_its_own_worse_direction_and_its_threshold() {
+        let (fast, slow) = (side(100, 0), side(130, 0));
+        for figure in [Figure::Mean, Figure::P50, Figure::P90] {
+            assert_eq!(finding(figure, &fast, &slow, 0.05), Finding::Worse, "{figure:?}");
+            assert_eq!(finding(figure, &slow, &fast, 0.05), Finding::Better, "{figure:?}");
+            assert_eq!(finding(figure, &fast, &slow, 0.5), Finding::Small, "{figure:?}");
+            assert_eq!(finding(figure, &fast, &fast, 0.0), Finding::NotShown, "{figure:?}");
+        }
+        let failing = side(100, 4);
+        for figure in [Figure::Rate, Figure::Errors] {
+            assert_eq!(finding(figure, &fast, &failing, 0.01), Finding::Worse, "{figure:?}");
+            assert_eq!(finding(figure, &failing, &fast, 0.01), Finding::Better, "{figure:?}");
+            assert_eq!(finding(figure, &failing, &failing, 0.0), Finding::NotShown, "{figure:?}");
+        }
+        // p99 is among those that failed; that there are more of them is said by the errors.
+        let unknown = change(Figure::P99, &fast, &failing, 0.0);
+        assert_eq!(unknown.finding, Finding::Unknown);
+        assert!(unknown.refused.unwrap().starts_with("after: the figure itself has no value"));
+    }
+
+    #[test]
+    fn no_errors_among_few_do_not_prove_that_there_are_none() {
+        let none = side(100, 0).estimate(Figure::Errors).unwrap();
+        assert_eq!((none.low, none.value), (0.0, 0.0));
+        // Wilson's bound for none of n is t²/(n + t²).
+        let t = statistics::student(Figure::level(), 31.0);
+        assert!((none.high - t * t / (6400.0 + t * t)).abs() < 1e-9, "{none:?}");
+    }
+
+    #[test]
+    fn too_little_is_refused_with_the_side() {
+        let mut short = side(100, 0);
+        short.batches.truncate(7);
+        let refused = change(Figure::Mean, &side(100, 0), &short, 0.0);
+        assert_eq!(refused.finding, Finding::Unknown);
+        assert_eq!(refused.refused.unwrap(), "after: the run is too short for 8 batches");
+        assert!(refused.before.is_some() && refused.after.is_none());
+    }
+}

@@ -1,0 +1,503 @@
+//! The result of a run: everything that a report, a merge or a comparison needs. Its JSON form is the contract with
+//! scripts; durations are whole nanoseconds, and what has no value is `null`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::slo::{Measured, SloResult};
+use super::statistics::Intervals;
+use super::verdict::{SelfWatch, Verdict};
+use super::warmup::WarmUp;
+use crate::bench::clock::{Start, Timestamps};
+use crate::bench::record::batches::Batches;
+use crate::bench::record::distribution::{Distribution, Percentile};
+use crate::bench::record::series::{OpenSecond, Second, Series};
+use crate::bench::record::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
+use crate::bench::request::flows::FlowCounts;
+use crate::bench::run::guard::Aborted;
+use crate::bench::schedule::stage::Stage;
+
+/// Name and version of the JSON form.
+pub const SCHEMA: &str = "scalectl.bench/1";
+
+/// The figures of one distribution that every result carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// Mean over what was measured.
+    pub mean: Option<u64>,
+    /// Shortest measured.
+    pub min: Option<u64>,
+    /// Longest measured.
+    pub max: Option<u64>,
+    /// Median.
+    pub p50: Option<u64>,
+    /// Third quartile.
+    pub p75: Option<u64>,
+    /// 90th percentile.
+    pub p90: Option<u64>,
+    /// 95th percentile.
+    pub p95: Option<u64>,
+    /// 99th percentile.
+    pub p99: Option<u64>,
+    /// 99.9th percentile.
+    #[serde(rename = "p99.9")]
+    pub p999: Option<u64>,
+    /// 99.99th percentile.
+    #[serde(rename = "p99.99")]
+    pub p9999: Option<u64>,
+}
+
+impl Latency {
+    /// The figures of `distribution` among a population of which the rest ranks above all that was measured.
+    pub fn of(distribution: &Distribution, population: u64) -> Self {
+        let at = |p| distribution.percentile(p, population).value();
+        Self {
+            mean: distribution.mean(),
+            min: distribution.min(),
+            max: distribution.max(),
+            p50: at(Percentile::P50),
+            p75: at(Percentile::P75),
+            p90: at(Percentile::P90),
+            p95: at(Percentile::P95),
+            p99: at(Percentile::P99),
+            p999: at(Percentile::P999),
+            p9999: at(Percentile::P9999),
+        }
+    }
+}
+
+/// What is known of the connections of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Connections {
+    /// The most there may be at once.
+    pub limit: u64,
+    /// How many were open at the start.
+    pub at_start: u64,
+    /// The most that were in use at once.
+    pub peak: u64,
+    /// How many were opened in all.
+    pub opened: u64,
+    /// Requests at the same time on one of them, where the protocol allows several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub streams: Option<Streams>,
+}
+
+/// What is known of the streams of connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Streams {
+    /// How many a connection was to have at the same time.
+    pub per_connection: u64,
+    /// The fewest that the target allowed; `None` if it set no limit.
+    pub allowed: Option<u64>,
+    /// The most that were in use at once, of all connections.
+    pub peak: u64,
+}
+
+impl Streams {
+    /// What is to be said where the target allowed fewer than there were to be.
+    pub(in crate::bench) fn note(&self) -> Option<String> {
+        let allowed = self.allowed.filter(|allowed| *allowed < self.per_connection)?;
+        let asked = self.per_connection;
+        Some(format!(
+            "the target allowed {allowed} streams at the same time on a connection, not the {asked} asked for"
+        ))
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.per_connection = self.per_connection.max(other.per_connection);
+        self.allowed = self.allowed.into_iter().chain(other.allowed).min();
+        self.peak += other.peak;
+    }
+}
+
+impl Connections {
+    /// Adds those of another thread.
+    pub fn merge(&mut self, other: &Self) {
+        self.limit += other.limit;
+        self.at_start += other.at_start;
+        self.peak += other.peak;
+        self.opened += other.opened;
+        match (&mut self.streams, &other.streams) {
+            (Some(streams), Some(other)) => streams.merge(other),
+            (streams, other) => *streams = streams.or(*other),
+        }
+    }
+}
+
+/// How a run was set up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Setup {
+    /// What was loaded.
+    pub target: String,
+    /// Version of scalectl.
+    pub version: String,
+    /// Arrivals a second that were asked for, of stages and of a log their mean; `None` in a closed loop.
+    pub rate: Option<f64>,
+    /// How arrivals were laid out: `constant`, `poisson`, `replay` or `closed_loop`.
+    pub arrivals: String,
+    /// The stages of the schedule, where it has any.
+    #[serde(default)]
+    pub stages: Vec<Stage>,
+    /// When the threads woke for what was due.
+    #[serde(default)]
+    pub pacing: String,
+    /// Seed of everything that was drawn.
+    pub seed: u64,
+    /// Threads that sent.
+    pub threads: u64,
+    /// The version of HTTP that was spoken.
+    #[serde(default)]
+    pub protocol: String,
+    /// How the sockets were driven.
+    pub io: String,
+    /// Who noted when answers came.
+    #[serde(default)]
+    pub timestamps: Timestamps,
+    /// Longest time an answer may take.
+    pub timeout_ns: u64,
+    /// How long after T requests were still sent and answers awaited.
+    pub grace_ns: u64,
+    /// The start on both clocks.
+    pub start: Start,
+    /// How long the look-up of the target's name took, before the start; `None` where there was none.
+    #[serde(default)]
+    pub dns_ns: Option<u64>,
+    /// Why it was ended early, where a condition did.
+    #[serde(default)]
+    pub aborted: Option<Aborted>,
+    /// Whether the user ended it early.
+    pub interrupted: bool,
+}
+
+/// The figures of one kind of request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestSummary {
+    /// Its name.
+    pub name: String,
+    /// How many ended how.
+    pub counts: Counts,
+    /// Response time, ranked among all scheduled of its kind.
+    pub response_time_ns: Latency,
+    /// Service time, ranked in the same way.
+    pub service_time_ns: Latency,
+    /// The distributions themselves.
+    pub histograms: RequestHistograms,
+}
+
+/// The distributions of one kind of request.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RequestHistograms {
+    /// Response times.
+    pub response: Distribution,
+    /// Service times.
+    pub service: Distribution,
+}
+
+/// Bytes on the connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bytes {
+    /// Read.
+    pub received: u64,
+    /// Written.
+    pub sent: u64,
+    /// Of the bodies that were decompressed, as they came; 0 without `--compressed`.
+    #[serde(default)]
+    pub bodies: u64,
+    /// Of the same bodies, decompressed.
+    #[serde(default)]
+    pub decompressed: u64,
+}
+
+/// The result of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// How it was set up.
+    #[serde(flatten)]
+    pub setup: Setup,
+    /// T: how long arrivals were scheduled.
+    pub duration_ns: u64,
+    /// From the start to the last answer, at least T.
+    pub elapsed_ns: u64,
+    /// scheduled / T; `None` in a closed loop, which offers what the target takes.
+    pub offered_rate: Option<f64>,
+    /// Ok answers that came before T, over T.
+    pub achieved_rate: f64,
+    /// How many ended how.
+    pub counts: Counts,
+    /// Requests that ended well before T.
+    pub ok_in_time: u64,
+    /// finished − scheduled.
+    pub response_time_ns: Latency,
+    /// finished − started.
+    pub service_time_ns: Latency,
+    /// ready − scheduled; no values in a closed loop, like the two that follow.
+    pub pool_wait_ns: Latency,
+    /// started − ready.
+    pub own_lag_ns: Latency,
+    /// started − scheduled.
+    pub send_lag_ns: Latency,
+    /// finished − scheduled of what failed.
+    pub failed_time_ns: Latency,
+    /// Answers by status.
+    pub status: BTreeMap<u16, u64>,
+    /// Failures by phase, cause and side.
+    pub errors: Vec<ErrorCount>,
+    /// The first failing exchanges.
+    pub evidence: Vec<Evidence>,
+    /// The objectives.
+    pub slo: Vec<SloResult>,
+    /// Whether the generator itself was the limit.
+    pub verdict: Verdict,
+    /// What the verdict rests on.
+    pub generator: SelfWatch,
+    /// Connections.
+    pub connections: Connections,
+    /// Bytes on them.
+    pub bytes: Bytes,
+    /// By kind of request.
+    pub requests: Vec<RequestSummary>,
+    /// The distributions.
+    pub histograms: Distributions,
+    /// What was scheduled in the warm-up, which all else leaves out; `null` where there was none.
+    #[serde(default)]
+    pub warmup: Option<WarmUp>,
+    /// What finished in each second.
+    pub series: Vec<Second>,
+    /// Response times by when requests were scheduled.
+    #[serde(default)]
+    pub batches: Batches,
+    /// How far the figures can be off.
+    #[serde(default)]
+    pub intervals: Intervals,
+    /// Flows; all 0 in a run without.
+    #[serde(default)]
+    pub flows: FlowCounts,
+}
+
+/// What a summary is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// How the run was set up.
+    pub setup: Setup,
+    /// T.
+    pub duration_ns: u64,
+    /// Everything counted.
+    pub tally: Tally,
+    /// The warm-up, where there was one.
+    pub warmup: Option<WarmUp>,
+    /// What finished in each second.
+    pub series: Vec<Second>,
+    /// The objectives' results.
+    pub slo: Vec<SloResult>,
+    /// The verdict.
+    pub verdict: Verdict,
+    /// What it rests on.
+    pub generator: SelfWatch,
+    /// Connections.
+    pub connections: Connections,
+}
+
+/// Why results cannot be merged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MergeError {
+    /// There is none.
+    #[error("there is no result to merge")]
+    Nothing,
+    /// They are of different runs.
+    #[error("results of {what} {one} and {other} cannot be merged")]
+    Differ {
+        /// In what they differ.
+        what: &'static str,
+        /// The first's.
+        one: String,
+        /// The other's.
+        other: String,
+    },
+    /// A series in it is damaged.
+    #[error("the series of a result is damaged: {0}")]
+    Damaged(String),
+}
+
+/// ok answers before T, over T.
+pub fn achieved_rate(tally: &Tally, duration_ns: u64) -> f64 {
+    per_second(tally.ok_in_time, duration_ns)
+}
+
+fn per_second(count: u64, duration_ns: u64) -> f64 {
+    if duration_ns == 0 { 0.0 } else { count as f64 / (duration_ns as f64 / 1e9) }
+}
+
+impl Summary {
+    /// Derives all figures from what was counted.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { setup, duration_ns, tally, warmup, series, slo, verdict, generator, connections } = parts;
+        let achieved_rate = achieved_rate(&tally, duration_ns);
+        let Tally {
+            counts,
+            ok_in_time,
+            distributions,
+            status,
+            errors,
+            evidence,
+            kinds,
+            bytes,
+            bodies,
+            last_finished,
+            batches,
+            flows,
+        } = tally;
+        let intervals = Intervals::of(&batches, &distributions.response, &distributions.service, counts.scheduled);
+        let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
+        let failed = distributions.failed.count();
+        let is_closed_loop = setup.rate.is_none();
+        let lag = |distribution, population| {
+            if is_closed_loop { Latency::default() } else { Latency::of(distribution, population) }
+        };
+        Self {
+            schema: SCHEMA.to_owned(),
+            setup,
+            duration_ns,
+            elapsed_ns: last_finished.max(duration_ns),
+            offered_rate: (!is_closed_loop).then(|| per_second(counts.scheduled, duration_ns)),
+            achieved_rate,
+            counts,
+            ok_in_time,
+            response_time_ns: ranked(&distributions.response, counts.scheduled),
+            service_time_ns: ranked(&distributions.service, counts.scheduled),
+            pool_wait_ns: lag(&distributions.pool_wait, counts.scheduled),
+            own_lag_ns: lag(&distributions.own_lag, counts.sent),
+            send_lag_ns: lag(&distributions.send_lag, counts.scheduled),
+            failed_time_ns: ranked(&distributions.failed, failed),
+            status,
+            errors: errors.into_iter().map(|(kind, count)| ErrorCount { kind, count }).collect(),
+            evidence,
+            slo,
+            verdict,
+            generator,
+            connections,
+            bytes: Bytes { received: bytes[0], sent: bytes[1], bodies: bodies[0], decompressed: bodies[1] },
+            requests: kinds.into_iter().map(RequestSummary::from).collect(),
+            histograms: distributions,
+            warmup,
+            series,
+            batches,
+            intervals,
+            flows,
+        }
+    }
+
+    /// Whether every objective is met.
+    pub fn slo_met(&self) -> bool {
+        self.slo.iter().all(|slo| slo.ok)
+    }
+
+    /// One result of several parts of one run, or of several runs of the same duration.
+    ///
+    /// # Errors
+    ///
+    /// None are given, they differ in duration or schema, or one is damaged.
+    pub fn merge(results: &[Self]) -> Result<Self, MergeError> {
+        let [first, rest @ ..] = results else { return Err(MergeError::Nothing) };
+        let mut parts = first.parts();
+        let mut series = Series::default();
+        let mut verdicts = vec![first.verdict.clone()];
+        for second in results.iter().flat_map(|r| &r.series) {
+            series.add(&OpenSecond::try_from(second).map_err(MergeError::Damaged)?);
+        }
+        for result in rest {
+            if result.setup.rate.is_some() != first.setup.rate.is_some() {
+                let (one, other) = (first.setup.arrivals.clone(), result.setup.arrivals.clone());
+                return Err(MergeError::Differ { what: "arrivals", one, other });
+            }
+            if result.duration_ns != first.duration_ns {
+                let text = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
+                let (one, other) = (text(first.duration_ns), text(result.duration_ns));
+                return Err(MergeError::Differ { what: "durations", one, other });
+            }
+            parts.tally.merge(&result.parts().tally);
+            parts.warmup = match (&parts.warmup, &result.warmup) {
+                (Some(one), Some(other)) => Some(one.merged(other)),
+                (one, other) => one.as_ref().or(other.as_ref()).cloned(),
+            };
+            parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
+            parts.setup.stages = Stage::together(&parts.setup.stages, &result.setup.stages);
+            parts.setup.threads += result.setup.threads;
+            parts.setup.timestamps = parts.setup.timestamps.max(result.setup.timestamps);
+            parts.setup.interrupted |= result.setup.interrupted;
+            parts.setup.start.unix_ns = parts.setup.start.unix_ns.min(result.setup.start.unix_ns);
+            parts.generator.merge(&result.generator);
+            parts.connections.merge(&result.connections);
+            verdicts.push(result.verdict.clone());
+        }
+        parts.series = series.finish();
+        let together = |of: fn(&Verdict) -> &Vec<String>| verdicts.iter().flat_map(|v| of(v).clone()).collect();
+        parts.verdict = Verdict {
+            trusted: verdicts.iter().all(|v| v.trusted),
+            reasons: together(|v| &v.reasons),
+            notes: together(|v| &v.notes),
+        };
+        let measured = Measured {
+            response: &parts.tally.distributions.response,
+            scheduled: parts.tally.counts.scheduled,
+            achieved_rate: achieved_rate(&parts.tally, parts.duration_ns),
+        };
+        let expressions = first.slo.iter().map(|slo| slo.expression.parse::<super::slo::Slo>());
+        parts.slo = expressions.flatten().map(|slo| slo.evaluate(measured)).collect();
+        Ok(Self::new(parts))
+    }
+
+    fn parts(&self) -> Parts {
+        let tally = Tally {
+            counts: self.counts,
+            ok_in_time: self.ok_in_time,
+            distributions: self.histograms.clone(),
+            status: self.status.clone(),
+            errors: self.errors.iter().map(|e| (e.kind, e.count)).collect(),
+            evidence: self.evidence.clone(),
+            kinds: self.requests.iter().map(KindTally::from).collect(),
+            bytes: [self.bytes.received, self.bytes.sent],
+            bodies: [self.bytes.bodies, self.bytes.decompressed],
+            last_finished: self.elapsed_ns,
+            batches: self.batches.clone(),
+            flows: self.flows,
+        };
+        Parts {
+            setup: self.setup.clone(),
+            duration_ns: self.duration_ns,
+            tally,
+            warmup: self.warmup.clone(),
+            series: self.series.clone(),
+            slo: self.slo.clone(),
+            verdict: self.verdict.clone(),
+            generator: self.generator,
+            connections: self.connections,
+        }
+    }
+}
+
+impl From<KindTally> for RequestSummary {
+    fn from(kind: KindTally) -> Self {
+        let scheduled = kind.counts.scheduled;
+        Self {
+            name: kind.name,
+            counts: kind.counts,
+            response_time_ns: Latency::of(&kind.response, scheduled),
+            service_time_ns: Latency::of(&kind.service, scheduled),
+            histograms: RequestHistograms { response: kind.response, service: kind.service },
+        }
+    }
+}
+
+impl From<&RequestSummary> for KindTally {
+    fn from(request: &RequestSummary) -> Self {
+        Self {
+            name: request.name.clone(),
+            counts: request.counts,
+            response: request.histograms.response.clone(),
+            service: request.histograms.service.clone(),
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! The requests of an access log, compiled before the run: when each is due, and what it asks for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, BufRead};
+use std::str::FromStr;
+
+use super::SECOND_NS;
+use super::log_line::{Format, Line, Skip};
+
+/// How many times as fast as the log a replay is: 2 takes half the time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speed(f64);
+
+impl Default for Speed {
+    fn default() -> Self {
+        Self(1.0)
+    }
+}
+
+impl fmt::Display for Speed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for Speed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let factor = text.trim_end_matches('x').parse().ok().filter(|f| (0.001..=1000.0).contains(f));
+        factor.map(Self).ok_or_else(|| "speed is a factor from 0.001 to 1000, like 2 or 0.5".to_owned())
+    }
+}
+
+/// Why a log cannot be replayed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It cannot be read.
+    #[error("line {line} cannot be read: {source}")]
+    Unreadable {
+        /// Which line, from 1.
+        line: u64,
+        /// Why.
+        source: io::Error,
+    },
+    /// A line is not what the others are.
+    #[error("line {line}: {why}")]
+    Malformed {
+        /// Which, from 1.
+        line: u64,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// There is nothing to send.
+    #[error("it holds no request that could be sent{}", if .0.is_empty() { String::new() } else { format!(": {}", .0) })]
+    Nothing(Skipped),
+    /// More than can be numbered.
+    #[error("it holds more than 4294967295 different paths")]
+    TooManyPaths,
+}
+
+/// The lines that are left out, by reason: how many, and the number of the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Skipped(Vec<(Skip, u64, u64)>);
+
+impl Skipped {
+    fn add(&mut self, skip: Skip, line: u64) {
+        match self.0.iter_mut().find(|(known, ..)| *known == skip) {
+            Some((_, count, _)) => *count += 1,
+            None => self.0.push((skip, 1, line)),
+        }
+    }
+
+    /// Whether none were.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// How many were.
+    pub fn count(&self) -> u64 {
+        self.0.iter().map(|(_, count, _)| count).sum()
+    }
+}
+
+/// `17 lines hold no HTTP request (the first is line 5)`, and so on.
+impl fmt::Display for Skipped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let found = Skip::ALL.iter().filter_map(|skip| self.0.iter().find(|(known, ..)| known == skip));
+        for (position, (skip, count, first)) in found.enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{count} {}, the first in line {first}", skip.why())?;
+        }
+        Ok(())
+    }
+}
+
+/// One request: 16 bytes, whatever it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    at_ns: u64,
+    path: u32,
+    method: u16,
+}
+
+/// A log as a schedule and what to send at each of its instants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    entries: Vec<Entry>,
+    methods: Vec<String>,
+    paths: Paths,
+    duration_ns: u64,
+    peak: u64,
+    skipped: Skipped,
+}
+
+/// Every path once, one behind the other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Paths {
+    text: String,
+    ends: Vec<usize>,
+}
+
+impl Paths {
+    fn push(&mut self, path: &str) {
+        self.text.push_str(path);
+        self.ends.push(self.text.len());
+    }
+
+    fn get(&self, number: usize) -> &str {
+        let start = number.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.text[start..self.ends[number]]
+    }
+}
+
+/// A request with the time that the log has for it, before it has its place in the schedule.
+struct Logged {
+    ended_ns: i64,
+    took_ns: u64,
+    is_whole: bool,
+    path: u32,
+    method: u16,
+}
+
+impl Recording {
+    /// Reads a log. Only GET and HEAD are taken from it unless it `is_unsafe`.
+    ///
+    /// The first request is due at once, and T lies a mean gap behind the last one.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, a line is malformed, or nothing in it can be sent.
+    pub fn read(log: impl BufRead, speed: Speed, is_unsafe: bool) -> Result<Self, ReplayError> {
+        let mut logged = Vec::new();
+        let mut methods: Vec<String> = Vec::new();
+        let mut paths = Paths::default();
+        let mut known: HashMap<String, u32> = HashMap::new();
+        let mut skipped = Skipped::default();
+        each_line(log, |line, number| {
+            let Line { ended_ns, is_whole, took_ns, request } = line;
+            let (method, path) = match request {
+                Ok((method, _)) if !is_unsafe && method != "GET" && method != "HEAD" => {
+                    skipped.add(Skip::Unsafe, number);
+                    return Ok(());
+                }
+                Ok(request) => request,
+                Err(skip) => {
+                    skipped.add(skip, number);
+                    return Ok(());
+                }
+            };
+            let method = methods.iter().position(|m| *m == method).unwrap_or_else(|| {
+                methods.push(method);
+                methods.len() - 1
+            });
+            let Ok(method) = u16::try_from(method) else {
+                skipped.add(Skip::NoRequest, number);
+                return Ok(());
+            };
+            let path = match known.get(&path) {
+                Some(path) => *path,
+                None => {
+                    let next = u32::try_from(known.len()).map_err(|_| ReplayError::TooManyPaths)?;
+                    paths.push(&path);
+                    known.insert(path, next);
+                    next
+                }
+            };
+            logged.push(Logged { ended_ns, took_ns, is_whole, path, method });
+            Ok(())
+        })?;
+        if logged.is_empty() {
+            return Err(ReplayError::Nothing(skipped));
+        }
+        let entries = laid_out(logged, speed);
+        let duration_ns = duration(&entries, speed);
+        Ok(Self { peak: peak(&entries), entries, methods, paths, duration_ns, skipped })
+    }
+
+    /// How many requests.
+    pub fn count(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// T, in nanoseconds.
+    pub fn duration_ns(&self) -> u64 {
+        self.duration_ns
+    }
+
+    /// The most requests within a second.
+    pub fn peak(&self) -> u64 {
+        self.peak
+    }
+
+    /// The methods that occur.
+    pub fn methods(&self) -> &[String] {
+        &self.methods
+    }
+
+    /// The lines that are left out.
+    pub fn skipped(&self) -> &Skipped {
+        &self.skipped
+    }
+
+    /// When request `n` is due, in nanoseconds after the start; `None` behind the last one.
+    pub fn at_ns(&self, n: u64) -> Option<u64> {
+        self.entry(n).map(|entry| entry.at_ns)
+    }
+
+    /// The place of request `n`'s method among [`Self::methods`], and its path; `None` behind the last one.
+    pub fn request(&self, n: u64) -> Option<(usize, &str)> {
+        self.entry(n).map(|entry| (entry.method.into(), self.paths.get(entry.path as usize)))
+    }
+
+    fn entry(&self, n: u64) -> Option<&Entry> {
+        usize::try_from(n).ok().and_then(|n| self.entries.get(n))
+    }
+}
+
+/// Reads the lines, all in the format of the first.
+fn each_line(
+    mut log: impl BufRead,
+    mut take: impl FnMut(Line, u64) -> Result<(), ReplayError>,
+) -> Result<(), ReplayError> {
+    let mut format = None;
+    let mut bytes = Vec::new();
+    for number in 1.. {
+        bytes.clear();
+        let read = log.read_until(b'\n', &mut bytes);
+        match read.map_err(|source| ReplayError::Unreadable { line: number, source })? {
+            0 => break,
+            _ if bytes.trim_ascii().is_empty() => continue,
+            _ => {}
+        }
+        let line = String::from_utf8_lossy(bytes.trim_ascii());
+        let format = *format.get_or_insert_with(|| Format::of(&line));
+        take(format.read(&line).map_err(|why| ReplayError::Malformed { line: number, why })?, number)?;
+    }
+    Ok(())
+}
+
+/// Gives every request its instant: spread evenly where only the second is known, less the time it took, from the first
+/// one on.
+fn laid_out(mut logged: Vec<Logged>, speed: Speed) -> Vec<Entry> {
+    logged.sort_by_key(|l| l.ended_ns);
+    let mut begun: Vec<(i64, u32, u16)> = Vec::with_capacity(logged.len());
+    for second in logged.chunk_by(|a, b| a.ended_ns == b.ended_ns) {
+        let unknown = second.iter().filter(|l| l.is_whole).count().max(1) as i64;
+        let mut place = 0;
+        for request in second {
+            let within = if request.is_whole { place * SECOND_NS as i64 / unknown } else { 0 };
+            place += i64::from(request.is_whole);
+            let began = request.ended_ns.saturating_add(within).saturating_sub_unsigned(request.took_ns);
+            begun.push((began, request.path, request.method));
+        }
+    }
+    begun.sort_by_key(|(began, ..)| *began);
+    let first = begun.first().map_or(0, |(began, ..)| *began);
+    let after = |began: i64| (began.abs_diff(first) as f64 / speed.0).round() as u64;
+    begun.into_iter().map(|(began, path, method)| Entry { at_ns: after(began), path, method }).collect()
+}
+
+/// The time from the first to the last, and a mean gap; of a single instant a second of the log.
+fn duration(entries: &[Entry], speed: Speed) -> u64 {
+    let last = entries.last().map_or(0, |entry| entry.at_ns);
+    let gap = match last {
+        0 => (SECOND_NS as f64 / speed.0) as u64,
+        last => last.div_ceil(entries.len() as u64 - 1),
+    };
+    last.saturating_add(gap.max(1))
+}
+
+fn peak(entries: &[Entry]) -> u64 {
+    let within = |second: &[Entry]| second.len() as u64;
+    entries.chunk_by(|a, b| a.at_ns / SECOND_NS == b.at_ns / SECOND_NS).map(within).max().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(second: u32, request: &str, took: &str) -> String {
+        format!("h - - [10/Oct/2000:13:55:{second:02} +0000] \"{request}\" 200 1 \"-\" \"-\" {took}\n")
+    }
+
+    fn read(log: &str, speed: &str, is_unsafe: bool) -> Result<Recording, ReplayError> {
+        Recording::read(log.as_bytes(), speed.parse().unwrap(), is_unsafe)
+    }
+
+    fn instants(recording: &Recording) -> Vec<u64> {
+        (0..recording.count()).map(|n| recording.at_ns(n).unwrap() / 1_000_000).collect()
+    }
+
+    #[test]
+    fn whole_seconds_are_spread_evenly_and_the_request_time_is_subtracted() {
+        let get = "GET / HTTP/1.1";
+        let log: String = [0, 0, 0, 0, 1, 1, 3].map(|second| line(second, get, "")).concat();
+        let recording = read(&log, "1", false).unwrap();
+        assert_eq!(instants(&recording), [0, 250, 500, 750, 1000, 1500, 3000]);
+        assert_eq!((recording.duration_ns(), recording.peak()), (3_500_000_000, 4));
+        let faster = read(&log, "2", false).unwrap();
+        assert_eq!(instants(&faster), [0, 125, 250, 375, 500, 750, 1500]);
+        assert_eq!(faster.duration_ns(), 1_750_000_000);
+        // Logged at 1.0 and 1.5 s after the first: begun 0.9 s before and 0.1 s before that.
+        let slow =
+            format!("{}{}{}", line(0, get, "0.000"), line(1, "GET /slow HTTP/1.1", "0.900"), line(1, get, "0.100"));
+        let recording = read(&slow, "1", false).unwrap();
+        assert_eq!(instants(&recording), [0, 100, 1400]);
+        assert_eq!(recording.request(1), Some((0, "/slow")));
+        assert_eq!(recording.request(3), None);
+    }
+
+    #[test]
+    fn what_may_change_something_is_only_sent_on_demand_and_every_skip_is_told() {
+        let log =
+            ["GET /a HTTP/1.1", "POST /b HTTP/1.1", "-", "HEAD /a HTTP/1.1", "DELETE /c HTTP/1.1", "GET x HTTP/1.1"]
+                .map(|request| line(0, request, ""))
+                .concat();
+        let recording = read(&log, "1", false).unwrap();
+        assert_eq!((recording.count(), recording.methods()), (2, &["GET".to_owned(), "HEAD".to_owned()][..]));
+        assert_eq!([recording.request(0), recording.request(1)], [Some((0, "/a")), Some((1, "/a"))]);
+        assert_eq!(recording.skipped().count(), 4);
+        assert_eq!(
+            recording.skipped().to_string(),
+            "2 are neither GET nor HEAD (--replay-unsafe sends them), the first in line 2, 1 hold no HTTP request, the \
+             first in line 3, 1 have a path that cannot be sent, the first in line 6"
+        );
+        let all = read(&log, "1", true).unwrap();
+        assert_eq!(all.count(), 4);
+        assert_eq!(all.request(3), Some((3, "/c")));
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_replayed_says_why_and_where() {
+        let good = line(0, "GET / HTTP/1.1", "");
+        for (log, said) in [
+            (String::new(), "it holds no request that could be sent"),
+            (line(0, "POST / HTTP/1.1", ""), "could be sent: 1 are neither GET nor HEAD"),
+            (format!("{good}\n{good}oops\n{good}"), "line 4: it is neither in the common nor in the combined format"),
+            (format!("{{\"ts\": 1}}\n{good}"), "line 2: it is not a JSON object as the first line is"),
+        ] {
+            let error = read(&log, "1", false).unwrap_err().to_string();
+            assert!(error.contains(said), "{error}");
+        }
+        for speed in ["0", "-1", "fast", "nan"] {
+            assert!(speed.parse::<Speed>().unwrap_err().contains("like 2 or 0.5"), "{speed}");
+        }
+    }
+
+    #[test]
+    fn a_request_takes_sixteen_bytes() {
+        assert_eq!(size_of::<Entry>(), 16);
+    }
+}
