@@ -133,6 +133,17 @@ pub fn error_name(code: u32) -> &'static str {
     NAMES.get(code as usize).copied().unwrap_or("an unknown error")
 }
 
+/// A payload without what it is padded with; `None` if that is longer than the frame.
+pub fn unpadded(head: Head, payload: &[u8]) -> Option<&[u8]> {
+    if !head.has(PADDED) {
+        return Some(payload);
+    }
+    payload.split_first().and_then(|(padding, rest)| {
+        let length = rest.len().checked_sub(usize::from(*padding))?;
+        rest.get(..length)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,11 +4,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 
-use http::HeaderName;
-
-use super::frame::{self, Head};
-use super::hpack::{Malformed, Table};
-use crate::bench::answer::Answer;
+use super::found::Found;
+use super::frame::{self, Head, unpadded};
+use super::hpack::Table;
+use super::outbox::Outbox;
+use super::stream::Stream;
 use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 use crate::bench::transport::driver::Completion;
 use crate::bench::transport::session::{Exchange, Request};
@@ -21,68 +21,6 @@ const WINDOW: u32 = 1 << 30;
 const REPLENISH: u32 = WINDOW / 2;
 /// The last stream that a connection begins; the number has 31 bits.
 const LAST_STREAM: u32 = 0x7fff_fff1;
-
-/// A request on its way.
-#[derive(Debug, Default)]
-struct Stream {
-    /// 0 if the place is free.
-    id: u32,
-    slot: usize,
-    exchange: Exchange,
-    status: Option<u16>,
-    is_head: bool,
-    /// Whether the request is queued to its end.
-    is_sent: bool,
-    /// How much of the body the peer takes now.
-    window: i64,
-    /// What is left of the body from `gone` on.
-    body: Vec<u8>,
-    gone: usize,
-    /// How long the body of the answer is to be, and is so far.
-    expected: Option<u64>,
-    received: u64,
-    /// Bytes since its window was last made whole.
-    consumed: u32,
-    /// The answer so far, where it is kept.
-    answer: Option<Box<Answer>>,
-}
-
-impl Stream {
-    /// How far the exchange has come.
-    fn phase(&self) -> Phase {
-        if !self.exchange.head_is_written {
-            Phase::Write
-        } else if self.status.is_none() {
-            Phase::Head
-        } else {
-            Phase::Body
-        }
-    }
-
-    fn read(&mut self, bytes: usize, now: u64) {
-        if self.exchange.first_read == 0 {
-            self.exchange.first_read = now;
-        }
-        self.exchange.last_read = now;
-        self.exchange.read += bytes as u64;
-    }
-
-    /// Whether the answer is as long as it said (RFC 9113, 8.1.1).
-    fn is_whole(&self) -> bool {
-        let has_no_body = self.is_head || matches!(self.status, Some(204 | 304));
-        has_no_body || self.expected.is_none_or(|expected| expected == self.received)
-    }
-}
-
-/// Where in the bytes to be written those of a stream end, counted from the beginning of the connection.
-#[derive(Debug, Clone, Copy)]
-struct Mark {
-    end: u64,
-    bytes: usize,
-    place: usize,
-    id: u32,
-    is_head: bool,
-}
 
 /// A head of which more is to come.
 #[derive(Debug, Clone, Copy)]
@@ -112,12 +50,7 @@ pub struct Session {
     block: Vec<u8>,
     unfinished: Option<Unfinished>,
     table: Table,
-    /// What is to be written from `gone` on.
-    outgoing: Vec<u8>,
-    gone: usize,
-    /// How many bytes were written.
-    sent: u64,
-    marks: VecDeque<Mark>,
+    outbox: Outbox,
     /// Places whose requests are handed over with the next write.
     starting: Vec<usize>,
     streams: Vec<Stream>,
@@ -140,21 +73,18 @@ pub struct Session {
 
 impl Default for Session {
     fn default() -> Self {
-        let mut outgoing = frame::PREFACE.to_vec();
+        let mut outbox = Outbox::new(frame::PREFACE.to_vec());
         let setting = |id: u16, value: u32| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
         let settings = [setting(frame::ENABLE_PUSH, 0), setting(frame::INITIAL_WINDOW_SIZE, WINDOW)].concat();
-        frame::write(&mut outgoing, frame::SETTINGS, 0, 0, &settings);
+        outbox.frame(frame::SETTINGS, 0, 0, &settings);
         let more = WINDOW - frame::WINDOW as u32;
-        frame::write(&mut outgoing, frame::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
+        outbox.frame(frame::WINDOW_UPDATE, 0, 0, &more.to_be_bytes());
         Self {
             carried: Vec::new(),
             block: Vec::new(),
             unfinished: None,
             table: Table::default(),
-            outgoing,
-            gone: 0,
-            sent: 0,
-            marks: VecDeque::new(),
+            outbox,
             starting: Vec::new(),
             streams: Vec::new(),
             free: Vec::new(),
@@ -202,7 +132,7 @@ impl Session {
     /// Queues a head, in as many frames as it needs.
     fn head(&mut self, place: usize, block: &[u8], is_end: bool) {
         let id = self.streams[place].id;
-        let before = self.outgoing.len();
+        let before = self.outbox.length();
         let mut kind = frame::HEADERS;
         let mut flags = if is_end { frame::END_STREAM } else { 0 };
         let mut rest = block;
@@ -211,38 +141,38 @@ impl Session {
             if behind.is_empty() {
                 flags |= frame::END_HEADERS;
             }
-            frame::write(&mut self.outgoing, kind, flags, id, piece);
+            self.outbox.frame(kind, flags, id, piece);
             if behind.is_empty() {
                 break;
             }
             (rest, kind, flags) = (behind, frame::CONTINUATION, 0);
         }
-        self.mark(place, before, true);
+        self.outbox.mark(place, id, before, true);
     }
 
     /// Queues as much of a body as the peer takes.
     fn pump(&mut self, place: usize) {
         loop {
             let stream = &mut self.streams[place];
-            let left = stream.body.len() - stream.gone;
-            if stream.id == 0 || left == 0 {
+            let (id, left) = (stream.id, stream.body.len() - stream.gone);
+            if id == 0 || left == 0 {
                 return;
             }
             let room = stream.window.min(self.window).max(0) as usize;
             let length = left.min(room).min(self.longest);
             if length == 0 {
-                self.stalled.push_back((place, stream.id));
+                self.stalled.push_back((place, id));
                 return;
             }
-            let before = self.outgoing.len();
+            let before = self.outbox.length();
             stream.is_sent = length == left;
             let flags = if stream.is_sent { frame::END_STREAM } else { 0 };
             let piece = &stream.body[stream.gone..stream.gone + length];
-            frame::write(&mut self.outgoing, frame::DATA, flags, stream.id, piece);
+            self.outbox.frame(frame::DATA, flags, id, piece);
             stream.gone += length;
             stream.window -= length as i64;
             self.window -= length as i64;
-            self.mark(place, before, false);
+            self.outbox.mark(place, id, before, false);
         }
     }
 
@@ -257,16 +187,9 @@ impl Session {
         }
     }
 
-    /// Takes note of whose bytes were queued since the queue was so long.
-    fn mark(&mut self, place: usize, before: usize, is_head: bool) {
-        let end = self.sent + (self.outgoing.len() - self.gone) as u64;
-        let bytes = self.outgoing.len() - before;
-        self.marks.push_back(Mark { end, bytes, place, id: self.streams[place].id, is_head });
-    }
-
     /// What is still to be written.
     pub fn outgoing(&self) -> &[u8] {
-        &self.outgoing[self.gone..]
+        self.outbox.waiting()
     }
 
     /// Takes note of when the bytes of new requests are handed over.
@@ -278,20 +201,14 @@ impl Session {
 
     /// Counts bytes of [`Self::outgoing`] that were written.
     pub fn wrote(&mut self, bytes: usize) {
-        self.gone += bytes;
-        self.sent += bytes as u64;
-        if self.gone == self.outgoing.len() {
-            self.outgoing.clear();
-            self.gone = 0;
-        }
-        while let Some(mark) = self.marks.front().copied().filter(|m| m.end <= self.sent) {
-            self.marks.pop_front();
-            let stream = &mut self.streams[mark.place];
+        let streams = &mut self.streams;
+        self.outbox.wrote(bytes, |mark| {
+            let stream = &mut streams[mark.place];
             if stream.id == mark.id {
                 stream.exchange.written += mark.bytes as u64;
                 stream.exchange.head_is_written |= mark.is_head;
             }
-        }
+        });
     }
 
     /// Takes bytes that were read at `now`; what they come to is added to `done`.
@@ -350,7 +267,7 @@ impl Session {
             frame::DATA => self.data(head, payload, now, done),
             frame::HEADERS => {
                 let bytes = frame::HEAD + payload.len();
-                let payload = unpadded(head, payload)?;
+                let payload = unpadded(head, payload).ok_or_else(too_padded)?;
                 let skipped = if head.has(frame::PRIORITY) { 5 } else { 0 };
                 let block = payload.get(skipped..).ok_or_else(|| malformed("a head is too short"))?;
                 let unfinished = Unfinished { stream: head.stream, is_end: head.has(frame::END_STREAM), bytes };
@@ -372,7 +289,7 @@ impl Session {
             frame::SETTINGS => self.settings(payload),
             frame::PUSH_PROMISE => Err(malformed("the target pushes although it was told not to")),
             frame::PING if !head.has(frame::ACK) => {
-                frame::write(&mut self.outgoing, frame::PING, frame::ACK, 0, payload);
+                self.outbox.frame(frame::PING, frame::ACK, 0, payload);
                 Ok(())
             }
             frame::GOAWAY => {
@@ -445,11 +362,11 @@ impl Session {
     }
 
     fn data(&mut self, head: Head, payload: &[u8], now: u64, done: &mut VecDeque<Completion>) -> Result<(), Fault> {
-        let data = unpadded(head, payload)?;
+        let data = unpadded(head, payload).ok_or_else(too_padded)?;
         let whole = payload.len() as u32;
         self.consumed += whole;
         if self.consumed >= REPLENISH {
-            frame::write(&mut self.outgoing, frame::WINDOW_UPDATE, 0, 0, &self.consumed.to_be_bytes());
+            self.outbox.frame(frame::WINDOW_UPDATE, 0, 0, &self.consumed.to_be_bytes());
             self.consumed = 0;
         }
         let Some(place) = self.place(head.stream)? else { return Ok(()) };
@@ -468,7 +385,7 @@ impl Session {
             self.complete(place, done);
         } else if stream.consumed >= REPLENISH {
             let more = std::mem::take(&mut stream.consumed);
-            frame::write(&mut self.outgoing, frame::WINDOW_UPDATE, 0, head.stream, &more.to_be_bytes());
+            self.outbox.frame(frame::WINDOW_UPDATE, 0, head.stream, &more.to_be_bytes());
         }
         Ok(())
     }
@@ -507,7 +424,7 @@ impl Session {
             }
         }
         self.is_greeted = true;
-        frame::write(&mut self.outgoing, frame::SETTINGS, frame::ACK, 0, &[]);
+        self.outbox.frame(frame::SETTINGS, frame::ACK, 0, &[]);
         self.unstall();
         Ok(())
     }
@@ -612,29 +529,12 @@ impl Session {
         let id = self.streams[place].id;
         // What it gives back of the window is not for the rest of its own body.
         self.stalled.retain(|(_, waiting)| *waiting != id);
-        let mut removed = 0;
-        let mut is_unheard = false;
-        let outgoing = &mut self.outgoing;
-        let (gone, sent, window) = (self.gone, self.sent, &mut self.window);
-        self.marks.retain_mut(|mark| {
-            mark.end -= removed as u64;
-            let begin = mark.end - mark.bytes as u64;
-            if mark.id != id || begin < sent {
-                return true;
-            }
-            let at = gone + (begin - sent) as usize;
-            outgoing.drain(at..at + mark.bytes);
-            removed += mark.bytes;
-            match mark.is_head {
-                true => is_unheard = true,
-                false => *window += (mark.bytes - frame::HEAD) as i64,
-            }
-            false
-        });
-        if !is_unheard {
-            frame::write(&mut self.outgoing, frame::RST_STREAM, 0, id, &code.to_be_bytes());
+        let taken = self.outbox.take_back(id);
+        self.window += taken.body;
+        if !taken.is_unheard {
+            self.outbox.frame(frame::RST_STREAM, 0, id, &code.to_be_bytes());
         }
-        if removed > 0 {
+        if taken.bytes > 0 {
             self.unstall();
         }
     }
@@ -643,10 +543,8 @@ impl Session {
     fn release(&mut self, place: usize) -> Exchange {
         let id = std::mem::take(&mut self.streams[place].id);
         let mut exchange = self.streams[place].exchange;
-        if let Some(mark) = self.marks.front().filter(|m| m.id == id) {
-            // Part of a frame has gone out.
-            exchange.written += self.sent.saturating_sub(mark.end - mark.bytes as u64);
-        }
+        // Part of a frame may have gone out.
+        exchange.written += self.outbox.begun(id);
         self.starting.retain(|starting| *starting != place);
         self.places.remove(&id);
         self.free.push(place);
@@ -709,69 +607,8 @@ impl Session {
     }
 }
 
-/// What an answer's head says that matters here.
-#[derive(Debug, Default)]
-struct Found {
-    status: Option<u16>,
-    length: Option<u64>,
-    /// All the others as header lines, where they are wanted.
-    lines: Option<Vec<u8>>,
-    /// Whether one of them is none in HTTP/1.1 either: it could pass for several.
-    has_bad_line: bool,
-}
-
-impl Found {
-    fn read(table: &mut Table, block: &[u8], keeps: bool) -> Result<Self, Malformed> {
-        let mut found = Self { lines: keeps.then(Vec::new), ..Self::default() };
-        let mut room = Vec::new();
-        let mut is_first = true;
-        table.walk(block, |name, value| {
-            use super::hpack::Text;
-            // A server has one pseudo-header, and it comes before all others.
-            let is_status = match name {
-                Text::Plain(name) => name == b":status",
-                Text::Huffman(_) => is_first && name.decode(&mut room)? == b":status",
-            };
-            is_first = false;
-            if is_status {
-                found.status =
-                    Some(number(value.decode(&mut room)?).filter(|s| (100..1000).contains(s)).ok_or(Malformed)? as u16);
-                return Ok(());
-            }
-            if matches!(name, Text::Plain(b"content-length")) {
-                found.length = Some(number(value.decode(&mut room)?).ok_or(Malformed)?);
-            }
-            if let Some(lines) = &mut found.lines {
-                let name = name.decode(&mut room)?;
-                found.has_bad_line |= HeaderName::from_lowercase(name).is_err();
-                lines.extend_from_slice(name);
-                lines.extend_from_slice(b": ");
-                let value = value.decode(&mut room)?;
-                found.has_bad_line |= value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t');
-                lines.extend_from_slice(value);
-                lines.extend_from_slice(b"\r\n");
-            }
-            Ok(())
-        })?;
-        Ok(found)
-    }
-}
-
-fn number(digits: &[u8]) -> Option<u64> {
-    let text = str::from_utf8(digits).ok()?;
-    text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse().ok())?
-}
-
-/// A payload without what it is padded with.
-fn unpadded(head: Head, payload: &[u8]) -> Result<&[u8], Fault> {
-    if !head.has(frame::PADDED) {
-        return Ok(payload);
-    }
-    let unpadded = payload.split_first().and_then(|(padding, rest)| {
-        let length = rest.len().checked_sub(usize::from(*padding))?;
-        rest.get(..length)
-    });
-    unpadded.ok_or_else(|| malformed("a frame has more padding than it is long"))
+fn too_padded() -> Fault {
+    malformed("a frame has more padding than it is long")
 }
 
 fn malformed(why: impl Into<String>) -> Fault {
