@@ -1,13 +1,16 @@
 //! One thread's part of a run: its arrivals, connections and tally. Nothing here is shared with another thread but a
 //! stop signal and, ten times a second, a copy of the counts for the display.
 
+mod answering;
 mod cadence;
 mod closing;
 mod deadlines;
+mod expiring;
 mod flight;
 mod gather;
 mod opening;
 mod pool;
+mod sending;
 
 use std::io;
 use std::sync::Arc;
@@ -16,22 +19,20 @@ use std::time::Duration;
 
 use self::cadence::{Ahead, Cadence};
 use self::deadlines::Deadlines;
-use self::flight::{End, Flight};
+use self::flight::Flight;
 use self::gather::Gather;
 use self::pool::Pool;
-use super::clock::{Timestamps, nanos, now_ns};
+use super::clock::{Timestamps, now_ns};
 use super::control::Control;
-use super::schedule::{Arrival, Arrivals};
-use super::transport::{Completion, Dialer, Exchange, Reading, Transport, Wait};
-use crate::bench::answer::redirect::Lead;
+use super::schedule::Arrivals;
+use super::transport::{Dialer, Reading, Transport, Wait};
 use crate::bench::record::recorder::Recorder;
-use crate::bench::record::sample::{Cause, Fault, Outcome, Sample, Side};
+use crate::bench::record::sample::Fault;
 use crate::bench::record::series::OpenSecond;
 use crate::bench::record::slices::Slice;
 use crate::bench::record::tally::Tally;
-use crate::bench::request::flows::{Call, Later};
+use crate::bench::request::flows::Later;
 use crate::bench::request::mix::{Mix, Room};
-use crate::bench::request::visit::Visit;
 use crate::bench::result::summary::Connections;
 use crate::bench::result::verdict::SelfWatch;
 use crate::bench::run::config::{Io, Pacing};
@@ -40,10 +41,6 @@ use crate::bench::run::progress::Shard;
 
 /// How often the counts are copied for the display.
 const PUBLISH_NS: u64 = 100_000_000;
-/// How many due requests are begun before answers are looked at.
-const BATCH: usize = 64;
-/// How many answers are dealt with before the clock is looked at.
-const ANSWERS: usize = 1024;
 
 /// What a worker needs to know.
 pub struct Orders {
@@ -224,35 +221,6 @@ impl Worker {
         self.end().saturating_add(self.orders.grace_ns)
     }
 
-    /// The next arrival of the schedule, if it is not beyond its end. In a closed loop that is as soon as there is a
-    /// slot for it.
-    fn upcoming(&self, now: u64) -> Option<Arrival> {
-        let end = self.end();
-        let is_within = |a: &Arrival| if self.orders.arrivals.is_closed_loop() { now < end } else { a.at_ns < end };
-        self.orders.arrivals.peek().filter(is_within)
-    }
-
-    /// Takes the next step or arrival that is due.
-    fn take_due(&mut self, now: u64) -> Option<Call> {
-        if now >= self.deadline() {
-            return None;
-        }
-        let due = self.upcoming(now).filter(|a| a.at_ns <= now);
-        if let Some(step) = self.later.first_due().filter(|at| *at <= now) {
-            // In a closed loop an arrival is due at any time: those who have begun go first.
-            if self.orders.arrivals.is_closed_loop() || due.is_none_or(|a| step <= a.at_ns) {
-                return self.later.pop();
-            }
-        }
-        let arrival = due?;
-        self.orders.arrivals.next();
-        let visit = self.orders.mix.visit(arrival);
-        if visit.is_some() {
-            self.recorder.flows(arrival.at_ns).started += 1;
-        }
-        Some(Call { arrival, visit })
-    }
-
     /// Deals with what has come, begins what is due, sleeps until the next arrival, and so on to the end.
     fn pace(&mut self, effort: &mut Effort) -> io::Result<()> {
         while now_ns() < self.start {
@@ -323,272 +291,6 @@ impl Worker {
     fn warmed_up(&mut self) {
         self.watch = SelfWatch { not_opened: self.watch.not_opened, ..SelfWatch::default() };
         self.recorder.warmed_up(self.transport.warnings());
-    }
-
-    /// Says how many it has dealt with.
-    fn deal_with_completions(&mut self) -> usize {
-        let mut dealt = 0;
-        while dealt < ANSWERS
-            && let Some(completion) = self.transport.next()
-        {
-            self.complete(completion);
-            dealt += 1;
-        }
-        if self.transport.regained() {
-            self.pool.restore();
-        }
-        dealt
-    }
-
-    /// Whether a due request would find a place; those that the target does not allow at present are set aside.
-    fn has_place(&mut self) -> bool {
-        while let Some(slot) = self.pool.first() {
-            if self.transport.has_place(slot) {
-                return true;
-            }
-            self.pool.take().into_iter().for_each(|slot| self.pool.set_aside(slot));
-        }
-        false
-    }
-
-    /// Begins what is due while there is a place; says whether there may be more.
-    fn begin_due(&mut self, now: u64) -> bool {
-        for _ in 0..BATCH {
-            if !self.has_place() {
-                return false;
-            }
-            let Some(call) = self.take_due(now) else { return false };
-            let Some(slot) = self.pool.take() else { return false };
-            self.begin(slot, call);
-        }
-        true
-    }
-
-    /// Begins what is due before answers are read, which can wait, on connections that are known to be free; says
-    /// whether there were enough of them.
-    fn begin_due_on_open(&mut self, now: u64) -> bool {
-        for _ in 0..BATCH {
-            let is_free = |slot: &usize| self.transport.is_open(*slot);
-            let Some(slot) = self.pool.first().filter(is_free) else { return false };
-            let Some(call) = self.take_due(now) else { return true };
-            self.pool.take();
-            self.begin(slot, call);
-        }
-        true
-    }
-
-    /// Begins a request on a slot, with a connection if it has none.
-    fn begin(&mut self, slot: usize, call: Call) {
-        let Call { mut arrival, visit } = call;
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, Slot::default);
-        }
-        let place = &mut self.slots[slot];
-        let ready = arrival.at_ns.max(place.free_since);
-        if self.orders.arrivals.is_closed_loop() {
-            arrival.at_ns = ready;
-        }
-        if self.transport.is_open(slot) {
-            let n = arrival.n;
-            let (kind, request) = self.orders.mix.wire(n, visit.as_deref(), &mut self.room);
-            let begun = self.transport.sending_at();
-            self.transport.send(slot, &request);
-            let mut flight = Flight::new(arrival, ready, begun).on(visit);
-            flight.is_of(kind);
-            place.flight = Some(flight);
-        } else {
-            place.flight = Some(Flight::dialing(arrival, ready, now_ns()).on(visit));
-            self.dial(slot);
-        }
-        self.set_deadline(slot);
-    }
-
-    /// Sends the request that a slot's connection was opened for, or what a redirect has made of it.
-    fn send(&mut self, slot: usize) {
-        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
-        let (kind, request) = self.orders.mix.wire(flight.n(), flight.visit(), &mut self.room);
-        flight.is_of(kind);
-        match flight.hop() {
-            Some(hop) => self.transport.send(slot, &hop.write(&request, &mut self.detour)),
-            None => self.transport.send(slot, &request),
-        }
-    }
-
-    /// Sends it again, over another connection where this one has ended.
-    fn send_again(&mut self, slot: usize) {
-        // In HTTP/2 the failure of a request is not always that of its connection.
-        if self.transport.is_open(slot) {
-            self.send(slot);
-        } else {
-            self.dial(slot);
-            self.set_deadline(slot);
-        }
-    }
-
-    fn complete(&mut self, completion: Completion) {
-        match completion {
-            Completion::Opened { slot, connect_ns, tls_ns } => {
-                self.connected(connect_ns, tls_ns);
-                if let Some(place) = self.slots.get_mut(slot) {
-                    place.dialing = None;
-                }
-                self.send(slot);
-            }
-            Completion::Joined { slot } => self.send(slot),
-            Completion::Answered { slot, status, exchange, mut answer } => {
-                let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
-                let (lead, mut bodies) =
-                    (self.orders.mix.lead(flight.n(), status, answer.as_deref(), flight.parts()), (0, 0));
-                let outcome = match lead {
-                    Lead::To(hop) => {
-                        flight.redirect(&exchange, hop);
-                        return self.send_again(slot);
-                    }
-                    Lead::Lost(fault) => Outcome::HttpError(fault),
-                    Lead::End => match self.orders.mix.unpack(answer.as_deref_mut()) {
-                        Err(fault) => Outcome::HttpError(fault),
-                        Ok(unpacked) => {
-                            bodies = unpacked;
-                            let kind = flight.kind_in(&self.orders.mix);
-                            self.orders.mix.judge(kind, status, answer.as_deref(), flight.visit_mut())
-                        }
-                    },
-                };
-                let finished = exchange.last_read;
-                self.finish(slot, End { outcome, status: Some(status), finished, exchange, bodies });
-            }
-            Completion::Failed { slot, fault, status, exchange, is_reused } => {
-                if is_reused && self.goes_again(slot, &fault, &exchange) {
-                    self.send_again(slot);
-                } else {
-                    let outcome = Outcome::NetworkError(fault);
-                    self.finish(slot, End { outcome, status, finished: now_ns(), exchange, bodies: (0, 0) });
-                }
-            }
-        }
-    }
-
-    fn goes_again(&mut self, slot: usize, fault: &Fault, exchange: &Exchange) -> bool {
-        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return false };
-        let again = flight.may_go_again(&self.orders.mix, fault, exchange);
-        if again {
-            flight.go_again(exchange);
-        }
-        again
-    }
-
-    /// Records the request of a slot, and begins the next one if it is due already.
-    fn finish(&mut self, slot: usize, end: End) {
-        let Some(mut flight) = self.slots.get_mut(slot).and_then(|s| s.flight.take()) else { return };
-        let visit = flight.take_visit();
-        if let Outcome::NetworkError(fault) | Outcome::Timeout(fault) = &end.outcome {
-            self.note_fault(fault);
-        }
-        let sample = flight.sample(self.start, &self.orders.mix, end);
-        let finished = sample.finished;
-        let next = visit.and_then(|visit| self.next_call(visit, &sample));
-        self.recorder.record(sample, self.end());
-        self.slots[slot].free_since = finished;
-        self.slots[slot].dialing = None;
-        if let Some(next) = next {
-            self.later.push(next);
-        }
-        if !self.transport.has_place(slot) {
-            return self.pool.set_aside(slot);
-        }
-        self.pool.give_back(slot, self.transport.is_open(slot));
-        // A due request takes the least recently used connection, which may be another.
-        if let Some(next) = self.take_due(finished)
-            && let Some(slot) = self.pool.take()
-        {
-            self.begin(slot, next);
-        }
-    }
-
-    /// The step of a flow that follows the one which has ended, if it goes on.
-    fn next_call(&mut self, mut visit: Box<Visit>, ended: &Sample) -> Option<Call> {
-        let counts = self.recorder.flows(visit.scheduled);
-        if ended.outcome != Outcome::Ok {
-            counts.broken += 1;
-            return None;
-        }
-        match self.orders.mix.next_step(ended.n, &mut visit) {
-            None => {
-                counts.completed += 1;
-                None
-            }
-            Some(think_ns) => {
-                let arrival = Arrival { n: ended.n, at_ns: ended.finished.saturating_add(think_ns) };
-                Some(Call { arrival, visit: Some(visit) })
-            }
-        }
-    }
-
-    /// When the request of a slot takes too long (CLOCK_MONOTONIC), as it stands.
-    fn due_by(&self, slot: usize) -> Option<u64> {
-        let place = &self.slots[slot];
-        let answered = place.flight.as_ref()?.begun().saturating_add(nanos(self.orders.timeout));
-        let connected =
-            place.dialing.map_or(u64::MAX, |since| since.saturating_add(nanos(self.orders.connect_timeout)));
-        Some(answered.min(connected))
-    }
-
-    /// Sees to it that the slot is looked at when its request takes too long.
-    fn set_deadline(&mut self, slot: usize) {
-        if let Some(due) = self.due_by(slot) {
-            self.deadlines.set(slot, due);
-        }
-    }
-
-    /// Ends the requests that take too long; `now` is in nanoseconds after the start. One whose answer has come in time
-    /// does not, even if this thread was kept from reading it.
-    fn expire(&mut self, now: u64) -> io::Result<()> {
-        let now = now.saturating_add(self.start);
-        if self.deadlines.first().is_none_or(|at| now < at) {
-            return Ok(());
-        }
-        self.transport.wait(Wait::Not)?;
-        self.deal_with_completions();
-        while let Some(slot) = self.deadlines.pop(now) {
-            // The slot may have another request by now.
-            if self.due_by(slot).is_some_and(|due| due <= now) {
-                self.time_out(slot);
-            }
-            self.set_deadline(slot);
-        }
-        Ok(())
-    }
-
-    fn time_out(&mut self, slot: usize) {
-        let (phase, exchange) = self.transport.abort(slot);
-        let detail = match self.slots[slot].dialing {
-            Some(_) => format!("no connection within {:?}", self.orders.connect_timeout),
-            None => format!("no complete answer within {:?}", self.orders.timeout),
-        };
-        let outcome = Outcome::Timeout(Fault::new(phase, Cause::Timeout, Side::Server, detail));
-        self.finish(slot, End { outcome, status: None, finished: now_ns(), exchange, bodies: (0, 0) });
-    }
-
-    /// Opens a connection for the request of a slot.
-    fn dial(&mut self, slot: usize) {
-        if let Some(place) = self.slots.get_mut(slot) {
-            place.dialing = Some(now_ns());
-        }
-        self.transport.open(slot);
-    }
-
-    /// Takes note of a connection that was opened.
-    fn connected(&mut self, connect_ns: u64, tls_ns: Option<u64>) {
-        self.opened += 1;
-        self.recorder.connected(connect_ns, tls_ns);
-    }
-
-    /// Takes note of what this machine ran out of.
-    fn note_fault(&mut self, fault: &Fault) {
-        if fault.kind.side == Side::Client {
-            self.watch.out_of_descriptors += u64::from(fault.kind.cause == Cause::Descriptors);
-            self.watch.out_of_ports += u64::from(fault.kind.cause == Cause::Ports);
-        }
     }
 
     fn publish(&mut self) {

@@ -1,0 +1,134 @@
+//! What is due: whether there is a place for it, and how it goes out.
+
+use super::flight::Flight;
+use super::{Slot, Worker};
+use crate::bench::clock::now_ns;
+use crate::bench::request::flows::Call;
+use crate::bench::schedule::Arrival;
+
+/// How many due requests are begun before answers are looked at.
+const BATCH: usize = 64;
+
+impl Worker {
+    /// The next arrival of the schedule, if it is not beyond its end. In a closed loop that is as soon as there is a
+    /// slot for it.
+    pub(super) fn upcoming(&self, now: u64) -> Option<Arrival> {
+        let end = self.end();
+        let is_within = |a: &Arrival| if self.orders.arrivals.is_closed_loop() { now < end } else { a.at_ns < end };
+        self.orders.arrivals.peek().filter(is_within)
+    }
+
+    /// Takes the next step or arrival that is due.
+    pub(super) fn take_due(&mut self, now: u64) -> Option<Call> {
+        if now >= self.deadline() {
+            return None;
+        }
+        let due = self.upcoming(now).filter(|a| a.at_ns <= now);
+        if let Some(step) = self.later.first_due().filter(|at| *at <= now) {
+            // In a closed loop an arrival is due at any time: those who have begun go first.
+            if self.orders.arrivals.is_closed_loop() || due.is_none_or(|a| step <= a.at_ns) {
+                return self.later.pop();
+            }
+        }
+        let arrival = due?;
+        self.orders.arrivals.next();
+        let visit = self.orders.mix.visit(arrival);
+        if visit.is_some() {
+            self.recorder.flows(arrival.at_ns).started += 1;
+        }
+        Some(Call { arrival, visit })
+    }
+
+    /// Whether a due request would find a place; those that the target does not allow at present are set aside.
+    pub(super) fn has_place(&mut self) -> bool {
+        while let Some(slot) = self.pool.first() {
+            if self.transport.has_place(slot) {
+                return true;
+            }
+            self.pool.take().into_iter().for_each(|slot| self.pool.set_aside(slot));
+        }
+        false
+    }
+
+    /// Begins what is due while there is a place; says whether there may be more.
+    pub(super) fn begin_due(&mut self, now: u64) -> bool {
+        for _ in 0..BATCH {
+            if !self.has_place() {
+                return false;
+            }
+            let Some(call) = self.take_due(now) else { return false };
+            let Some(slot) = self.pool.take() else { return false };
+            self.begin(slot, call);
+        }
+        true
+    }
+
+    /// Begins what is due before answers are read, which can wait, on connections that are known to be free; says
+    /// whether there were enough of them.
+    pub(super) fn begin_due_on_open(&mut self, now: u64) -> bool {
+        for _ in 0..BATCH {
+            let is_free = |slot: &usize| self.transport.is_open(*slot);
+            let Some(slot) = self.pool.first().filter(is_free) else { return false };
+            let Some(call) = self.take_due(now) else { return true };
+            self.pool.take();
+            self.begin(slot, call);
+        }
+        true
+    }
+
+    /// Begins a request on a slot, with a connection if it has none.
+    pub(super) fn begin(&mut self, slot: usize, call: Call) {
+        let Call { mut arrival, visit } = call;
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, Slot::default);
+        }
+        let place = &mut self.slots[slot];
+        let ready = arrival.at_ns.max(place.free_since);
+        if self.orders.arrivals.is_closed_loop() {
+            arrival.at_ns = ready;
+        }
+        if self.transport.is_open(slot) {
+            let n = arrival.n;
+            let (kind, request) = self.orders.mix.wire(n, visit.as_deref(), &mut self.room);
+            let begun = self.transport.sending_at();
+            self.transport.send(slot, &request);
+            let mut flight = Flight::new(arrival, ready, begun).on(visit);
+            flight.is_of(kind);
+            place.flight = Some(flight);
+        } else {
+            place.flight = Some(Flight::dialing(arrival, ready, now_ns()).on(visit));
+            self.dial(slot);
+        }
+        self.set_deadline(slot);
+    }
+
+    /// Sends the request that a slot's connection was opened for, or what a redirect has made of it.
+    pub(super) fn send(&mut self, slot: usize) {
+        let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
+        let (kind, request) = self.orders.mix.wire(flight.n(), flight.visit(), &mut self.room);
+        flight.is_of(kind);
+        match flight.hop() {
+            Some(hop) => self.transport.send(slot, &hop.write(&request, &mut self.detour)),
+            None => self.transport.send(slot, &request),
+        }
+    }
+
+    /// Sends it again, over another connection where this one has ended.
+    pub(super) fn send_again(&mut self, slot: usize) {
+        // In HTTP/2 the failure of a request is not always that of its connection.
+        if self.transport.is_open(slot) {
+            self.send(slot);
+        } else {
+            self.dial(slot);
+            self.set_deadline(slot);
+        }
+    }
+
+    /// Opens a connection for the request of a slot.
+    fn dial(&mut self, slot: usize) {
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.dialing = Some(now_ns());
+        }
+        self.transport.open(slot);
+    }
+}
