@@ -163,6 +163,63 @@ fn a_closed_loop_says_that_it_is_one() {
     assert!(text.contains("closed loop: omits waiting") && !text.contains("offered"), "{text}");
 }
 
+/// Nothing but their number ends it: it lasts until the last answer, in every figure that depends on that.
+#[test]
+fn a_closed_loop_of_a_number_is_as_long_as_it_takes() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (json, log) = (path("a.json"), path("a.hlog"));
+    let outputs = ["-o", &format!("json={json}"), "-o", &format!("hlog={log}")];
+    for more in [&[][..], &["--warmup", "1ms"]] {
+        let flags = ["--rps", "max", "-n", "2000", "-c", "2", "--slo", "rate>=1", "-q"];
+        let output = scalectl(&[&["bench", &server.url()], &flags[..], &outputs[..], more].concat());
+        let result: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+        let (duration, elapsed) = (result["duration_ns"].as_u64().unwrap(), result["elapsed_ns"].as_u64().unwrap());
+        assert!((1..=elapsed).contains(&duration), "{duration} of {elapsed} ns, {}", stderr(&output));
+        assert_eq!(result["slo"][0]["ok"], true, "{}", result["slo"]);
+        let laps = fs::read_to_string(&log).unwrap().lines().filter(|line| line.starts_with("Tag=response")).count();
+        assert!(laps as u64 <= elapsed / 1_000_000_000 + 2, "{laps} laps of {elapsed} ns");
+    }
+    let compared = scalectl(&["compare", &json, &json]);
+    assert!([0, 5].contains(&compared.status.code().unwrap()), "{}", stderr(&compared));
+}
+
+/// A thread that cannot have its descriptors ends the run before it begins.
+#[test]
+fn a_generator_that_cannot_be_set_up_says_what_it_lacks() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let line =
+        format!("ulimit -n 20; exec {} bench {} --threads 4 -c 4 -n 4", env!("CARGO_BIN_EXE_scalectl"), server.url());
+    let output = Command::new("timeout").args(["60", "sh", "-c", &line]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    for said in ["Too many open files", "ulimit -n", "--threads"] {
+        assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    }
+    assert_eq!(server.count(), 0);
+}
+
+#[test]
+fn a_rate_goes_before_a_file_that_has_none() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("max.toml");
+    fs::write(&file, format!("target = \"{}\"\nrps = \"max\"\nrequests = 20\n", server.url())).unwrap();
+    let file = file.to_str().unwrap();
+    let arrivals = |flags: &[&str]| {
+        let output = scalectl(&[&["bench", "--bench-file", file, "-q", "--json"], flags].concat());
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        json["arrivals"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(arrivals(&[]), "closed_loop");
+    assert_eq!(arrivals(&["--rps", "200"]), "constant");
+    assert_eq!(arrivals(&["--stage", "100rps:100ms"]), "constant");
+    assert_eq!(arrivals(&["--rps", "200", "--arrivals", "poisson"]), "poisson");
+    fs::write(file, format!("target = \"{}\"\nrequests = 20\n[bench.default]\narrivals = \"poisson\"\n", server.url()))
+        .unwrap();
+    assert_eq!(arrivals(&["--rps", "max"]), "closed_loop");
+}
+
 #[test]
 fn a_seed_repeats_what_was_sent() {
     let sent = |seed: &str| {

@@ -173,6 +173,23 @@ fn open_and_closed_loops_with_one_ten_and_a_hundred_streams() {
     }
 }
 
+#[test]
+fn connections_end_after_as_many_requests_as_they_may_carry() {
+    for (each, streams, closed_loop) in [(1, 1, false), (7, 1, true), (7, 5, true), (50, 5, false)] {
+        let (port, counted) = answering(|stream| frame(HEADERS, END_HEADERS | END_STREAM, stream, OK));
+        let mut config = local(port);
+        (config.streams, config.closed_loop, config.connections) = (streams, closed_loop, Some(1));
+        config.reach.requests_per_connection = Some(each.try_into().unwrap());
+        let summary = run(&config);
+        assert_eq!((summary.counts.ok, summary.counts.retries), (200, 0), "{:?}", summary.evidence);
+        let (connections, requests) = counted.get();
+        assert_eq!((connections, requests), (summary.connections.opened, 200));
+        // One that was opened for the last requests may have come too late for any.
+        let least = 200_u64.div_ceil(each);
+        assert!((least..=least + 1).contains(&connections), "{connections} with {each} requests");
+    }
+}
+
 /// The target takes a hundred requests a connection, says so by its goodbye, and does not process what comes after.
 #[test]
 fn what_a_goodbye_leaves_unprocessed_is_sent_again_and_counted_once() {

@@ -241,6 +241,20 @@ fn flags_make_the_request_they_say() {
             assert_eq!(seen.header(name), *value, "{arguments:?}: {}", seen.head);
         }
     }
+    scalectl(&["bench", &url, "-n", "1", "-q", "-H", "X-B: 1", "-H", "X-A: 2", "-H", "x-b: 3", "-H", "Host: h"]);
+    let head = server.seen().pop().unwrap().head.to_lowercase();
+    let own: Vec<_> = head.lines().filter(|line| line.starts_with("x-") || line.starts_with("host")).collect();
+    assert_eq!(own, ["x-b: 1", "x-b: 3", "x-a: 2", "host: h"]);
+    for (arguments, why) in [
+        (&["-H", "Host: a", "-H", "host: b"][..], "two hosts"),
+        (&["--host", "a", "-H", "Host: b"], "--host and -H"),
+        (&["--accept", "a/b", "-H", "accept: c/d"], "--accept and -H"),
+        (&["--cookie", "a=1; a=2"], "\"a\" is given twice"),
+    ] {
+        let output = scalectl(&[&["bench", &url, "-n", "1"], arguments].concat());
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(2) && error.contains(why), "{arguments:?}: {error}");
+    }
     for (arguments, key) in [
         (
             &["--expect-status", "200", "--assert", "header x-kind equals test", "--assert", "body contains ell"][..],
@@ -358,7 +372,21 @@ fn a_printed_run_sends_the_same_bytes() {
     let upload = format!("f=@{}", folder.path().join("body.bin").display());
     let body = format!("@{}", folder.path().join("body.bin").display());
     for flags in [
-        &["-H", "X-N: {{ seq() }}", "--cookie", "a={{ uuid() }}", "--user", "ada:s", "--no-keepalive"][..],
+        &[
+            "-H",
+            "X-N: {{ seq() }}",
+            "-H",
+            "b: 1",
+            "-H",
+            "X-N: 2",
+            "-H",
+            "b: 3",
+            "--cookie",
+            "a={{ uuid() }}",
+            "--user",
+            "ada:s",
+            "--no-keepalive",
+        ][..],
         &["--body-json", r#"{"z":{"y":[1.5,{"b":"{{ uuid() }}"}]},"a":"{{ int(1, 9) }}","m":7}"#, "--bearer", "t"],
         &["--multipart", "name=ü", "--multipart", &upload, "--expect-status", "200"],
         &["-m", "PUT", "-d", &body, "--arrivals", "poisson", "--pacing", "10ms"],

@@ -92,6 +92,15 @@ fn an_answer_that_is_read_late_has_come_when_it_came() {
     assert!(result["own_lag_ns"]["max"].as_u64().unwrap() > STOPPED_NS / 2, "{}", result["own_lag_ns"]);
 }
 
+/// The kernel takes notes for as long as a socket asks for them; here none is open between two requests.
+#[test]
+fn the_kernel_goes_on_noting_while_no_connection_is_open() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let result = measured(&server, &["--rps", "50", "-n", "30", "-c", "1", "--no-keepalive"]);
+    assert_eq!((&result["timestamps"], &result["counts"]["ok"]), (&"kernel".into(), &30.into()));
+    assert_eq!(server.connections(), 30);
+}
+
 /// Several answers wait to be read when the generator is stopped, for longer than a request may take.
 #[test]
 fn an_answer_that_came_in_time_is_no_timeout_though_it_is_read_too_late() {

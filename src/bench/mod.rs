@@ -51,6 +51,7 @@ pub use record::series::{OpenSecond, Second};
 pub use record::tally::{Counts, Distributions, ErrorCount, Evidence, Tally};
 pub use request::feed::FeedError;
 pub use request::flows::FlowCounts;
+pub use request::headers::Headers;
 pub use request::mix::{Ingredients, Mix, MixError};
 pub use request::template::{GENERATORS, TemplateError};
 pub use request::workload::{

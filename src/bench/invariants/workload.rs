@@ -163,7 +163,7 @@ impl Sent {
         let names: Vec<&str> = sent.headers.iter().map(|(name, _)| name.as_str()).collect();
         let added =
             ["host", "user-agent", "accept", "content-type", "authorization", "content-length", "cookie", "connection"];
-        let is_own = |name: &&str| spec.headers.keys().any(|own| own.eq_ignore_ascii_case(name));
+        let is_own = |name: &&str| spec.headers.has(name);
         assert!(names.iter().all(|name| added.contains(name) || is_own(name)), "{names:?}");
         if spec.json.is_some() {
             let valid: Result<serde_json::Value, _> = serde_json::from_slice(&sent.body);

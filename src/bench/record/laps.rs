@@ -47,10 +47,12 @@ impl Laps {
         }
     }
 
-    /// The next second that all threads are past, if it began before the end of the schedule, `duration_ns`.
+    /// The next second that all threads are past, if it began before the end of the schedule, `duration_ns`. Once all
+    /// have ended, that is known, and [`Self::finish`] gives the rest.
     pub fn take(&mut self, duration_ns: u64) -> Option<Lap> {
         let past = self.past.iter().min().copied().unwrap_or(0);
-        (self.next < past && self.begin() < duration_ns).then(|| self.give())
+        let is_over = past == u64::MAX;
+        (!is_over && self.next < past && self.begin() < duration_ns).then(|| self.give())
     }
 
     /// Gives the rest out: what is left of the schedule by the second, and then what finished until `elapsed_ns`.

@@ -5,7 +5,7 @@ use std::fs;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, HeaderName, USER_AGENT};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT};
 
 use super::template::{Escape, Names, Template, TemplateError};
 use super::workload::RequestSpec;
@@ -104,21 +104,19 @@ pub fn headers(target: &Target, spec: &RequestSpec, content_type: Option<String>
     let basic = spec.user.as_ref().map(|user| format!("Basic {}", BASE64_STANDARD.encode(user)));
     let bearer = spec.bearer.as_ref().map(|token| format!("Bearer {token}"));
     defaults.extend(basic.or(bearer).map(|value| (AUTHORIZATION, value)));
-    let is_set = |name: &HeaderName| spec.headers.keys().any(|key| key.eq_ignore_ascii_case(name.as_str()));
-    let own = spec.headers.iter().filter(|(key, _)| !key.eq_ignore_ascii_case(COOKIE.as_str()));
+    let own = spec.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(COOKIE.as_str()));
     defaults
         .into_iter()
-        .filter(|(name, _)| !is_set(name))
+        .filter(|(name, _)| !spec.headers.has(name.as_str()))
         .map(|(name, value)| (name.to_string(), value))
-        .chain(own.map(|(key, value)| (key.clone(), value.clone())))
+        .chain(own.map(|(name, value)| (name.to_owned(), value.to_owned())))
         .collect()
 }
 
 /// The cookies that a request has of itself, as their header has them.
 pub fn cookies(spec: &RequestSpec) -> String {
-    let header = spec.headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(COOKIE.as_str()));
     let pairs = spec.cookies.iter().map(|(name, value)| format!("{name}={value}"));
-    header.map(|(_, value)| value.clone()).into_iter().chain(pairs).collect::<Vec<_>>().join("; ")
+    spec.headers.all(COOKIE.as_str()).map(str::to_owned).chain(pairs).collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

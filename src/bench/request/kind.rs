@@ -65,6 +65,9 @@ impl Kind {
         }
         let (body, content_type) = content::body(spec, names)?;
         let mut headers = Vec::new();
+        if spec.headers.all("host").nth(1).is_some() {
+            return Err(wrong("it has two hosts: Host stands twice in its headers".to_owned()));
+        }
         for (key, value) in content::headers(target, spec, content_type) {
             let key = HeaderName::from_bytes(key.as_bytes())
                 .map_err(|_| wrong(format!("\"{key}\" is not the name of a header")))?;

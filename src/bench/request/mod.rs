@@ -3,6 +3,7 @@
 pub mod content;
 pub mod feed;
 pub mod flows;
+pub mod headers;
 pub mod kind;
 pub mod mix;
 pub mod template;

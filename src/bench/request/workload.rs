@@ -9,6 +9,7 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::headers::Headers;
 use crate::bench::schedule::stage::{Process, Stage};
 use crate::units::{Rate, TimeSpan};
 
@@ -76,9 +77,9 @@ pub struct RequestSpec {
     pub method: String,
     /// Path and query.
     pub path: String,
-    /// Additional headers.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
+    /// Additional headers; a list of texts is a header that is sent more than once.
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    pub headers: Headers,
     /// Cookies that are sent.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cookies: BTreeMap<String, String>,
@@ -125,7 +126,7 @@ impl RequestSpec {
             name: None,
             method: get(),
             path: path.to_owned(),
-            headers: BTreeMap::new(),
+            headers: Headers::default(),
             cookies: BTreeMap::new(),
             user: None,
             bearer: None,

@@ -321,9 +321,8 @@ impl Config {
         let steps = flows.iter_mut().flat_map(|flow| &mut flow.steps);
         for request in requests.iter_mut().chain(steps) {
             self.reach.adapt(request);
-            let is_set = request.headers.keys().any(|name| name.eq_ignore_ascii_case("accept-encoding"));
-            if self.compressed && !is_set {
-                request.headers.insert("accept-encoding".to_owned(), unpack::ACCEPTED.to_owned());
+            if self.compressed && !request.headers.has("accept-encoding") {
+                request.headers.add("accept-encoding", unpack::ACCEPTED);
             }
         }
         let ingredients = Ingredients { requests: &requests, flows: &flows, feeds: &self.feeds };
@@ -336,11 +335,13 @@ impl Config {
     }
 
     /// The arrivals.
+    ///
+    /// Without meaning once the user has interrupted the run: random arrivals are drawn here, and may be many.
     pub fn schedule(&self) -> Schedule {
         let even = self.schedule_without_draws();
         match self.arrivals {
             Process::Constant => even,
-            Process::Poisson => even.poisson(self.seed),
+            Process::Poisson => even.poisson_unless(self.seed, || self.control.is_interrupted()),
         }
     }
 

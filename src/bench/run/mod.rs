@@ -79,6 +79,9 @@ impl From<crate::bench::request::mix::MixError> for Error {
 pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Error> {
     config.check()?;
     let schedule = config.schedule();
+    if config.control.is_interrupted() {
+        return Err(Error::Interrupted);
+    }
     let mix = config.mix()?;
     let (dialer, is_http2) = dialer(config)?.speaking(config.protocol, config.timeout.0);
     let streams = is_http2.then_some(config.streams as usize);
@@ -147,7 +150,7 @@ impl Crew {
             };
             crew.starts.push(start);
             crew.shards.extend(shard);
-            crew.threads.push(thread::Builder::new().name(format!("bench-{k}")).spawn(|| worker::work(orders))?);
+            crew.threads.push(thread::Builder::new().name(format!("bench-{k}")).spawn(|| work(orders))?);
         }
         Ok(crew)
     }
@@ -174,7 +177,10 @@ impl Crew {
             start: Start::at(warm),
         });
         // The user may end the schedule at any time.
-        let duration = || schedule.duration_ns().min(config.control.stop_at().saturating_sub(start));
+        let duration = || match config.control.stop_at() {
+            u64::MAX => schedule.duration_ns(),
+            ended => schedule.duration_ns().min(ended.saturating_sub(start)),
+        };
         let follower = Follower { events: &self.events, shards: &self.shards, start, warm, duration: &duration };
         let mut laps = observer.wants_laps().then(|| Laps::new(self.threads.len()));
         let (series, slices) = follower.follow(observer, &mut before, laps.as_mut());
@@ -211,6 +217,7 @@ impl Crew {
                     reports += 1;
                     reason = reason.or(faults.into_iter().next());
                 }
+                Ok(Event::NotSetUp(reason)) => return Err(Error::Setup(reason)),
                 Ok(Event::Second(_) | Event::Slice(_) | Event::Past { .. }) => {}
                 Err(RecvTimeoutError::Timeout) if config.control.is_interrupted() => return Err(Error::Interrupted),
                 Err(RecvTimeoutError::Timeout) => {}
@@ -222,6 +229,16 @@ impl Crew {
             _ => Ok(open),
         }
     }
+}
+
+/// What a thread does. The main thread waits for it to open its connections, and is told if it never will.
+fn work(orders: Orders) -> io::Result<Option<Report>> {
+    let events = orders.events.clone();
+    worker::work(orders).inspect_err(|error| {
+        let same = error.raw_os_error().map(io::Error::from_raw_os_error);
+        // Whoever no longer listens has given the run up.
+        let _ = events.send(Event::NotSetUp(same.unwrap_or_else(|| io::Error::other(error.to_string()))));
+    })
 }
 
 /// What the process had used when what is measured began.
@@ -293,7 +310,8 @@ impl Follower<'_> {
                         self.tell(laps, observer);
                     }
                 }
-                Ok(Event::Opened { .. }) | Err(RecvTimeoutError::Timeout) => {}
+                // What ends a thread of a run that has begun shows when it is joined.
+                Ok(Event::Opened { .. } | Event::NotSetUp(_)) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return (series, slices),
             }
             if !is_warm && now_ns() >= self.warm {

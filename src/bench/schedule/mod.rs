@@ -23,6 +23,8 @@ use crate::units::Rate;
 pub const SECOND_NS: u64 = 1_000_000_000;
 /// The stream of the seeded generator that arrivals are drawn from; request n draws its content from stream n.
 const STREAM: u64 = u64::MAX;
+/// How many random gaps are drawn before it is asked whether they are still wanted.
+const DRAWS: u64 = 1 << 20;
 
 /// One arrival of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,13 +94,24 @@ impl Schedule {
     /// The same rate, with arrivals that are independent of each other. An exact number of them stays exact, and T
     /// becomes the instant of the one that would follow; otherwise T stays, and their number is random.
     #[must_use]
-    pub fn poisson(mut self, seed: u64) -> Self {
+    pub fn poisson(self, seed: u64) -> Self {
+        self.poisson_unless(seed, || false)
+    }
+
+    /// The same, but that drawing many of them may be given up: then what there is means nothing.
+    #[must_use]
+    pub(in crate::bench) fn poisson_unless(mut self, seed: u64, is_given_up: impl Fn() -> bool) -> Self {
         let Profile::Even(legs) = &mut self.profile else { return self };
         if let [leg] = legs.as_ref()
             && self.limit < u64::MAX
         {
             let mut walk = Walk::new(seed);
-            walk.go(self.limit.saturating_add(1), u128::MAX);
+            let mut left = self.limit.saturating_add(1);
+            while left > 0 && !is_given_up() {
+                let steps = left.min(DRAWS);
+                walk.go(steps, u128::MAX);
+                left -= steps;
+            }
             self.duration_ns = leg.instant(walk.units).saturating_add(1);
             *legs = [leg.lasting(self.duration_ns)].into();
         }
@@ -263,6 +276,20 @@ mod tests {
 
     fn rate(per_second: f64) -> Rate {
         Rate::new(per_second).unwrap()
+    }
+
+    #[test]
+    fn drawing_for_hours_can_be_given_up() {
+        let asked = std::cell::Cell::new(0);
+        let endless = Schedule::constant_count(rate(1e6), u64::MAX - 1);
+        let _ = endless.poisson_unless(7, || asked.replace(asked.get() + 1) == 2);
+        assert_eq!(asked.get(), 3);
+        let (some, all) = (3 * DRAWS + 5, Schedule::constant_count(rate(1e6), 3 * DRAWS + 5));
+        assert_eq!(all.clone().poisson(7).duration_ns(), {
+            let mut walk = Walk::new(7);
+            walk.go(some + 1, u128::MAX);
+            all.legs()[0].instant(walk.units) + 1
+        });
     }
 
     #[test]

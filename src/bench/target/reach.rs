@@ -173,8 +173,7 @@ impl Reach {
     /// Makes of a request what is sent over such connections.
     pub(in crate::bench) fn adapt(&self, spec: &mut RequestSpec) {
         if self.without_keepalive {
-            spec.headers.retain(|name, _| !name.eq_ignore_ascii_case("connection"));
-            spec.headers.insert("Connection".to_owned(), "close".to_owned());
+            spec.headers.set("Connection", "close");
         }
     }
 

@@ -108,6 +108,11 @@ impl Dialer {
         self.endpoints.iter().all(|endpoint| matches!(endpoint, Endpoint::Tcp(_)))
     }
 
+    /// After how many requests a connection ends; 0 is never.
+    pub fn most_requests(&self) -> u64 {
+        self.most_requests
+    }
+
     /// What is to be known of a connection that has just been opened.
     pub fn session(&self) -> Session {
         Session::for_at_most(self.most_requests)

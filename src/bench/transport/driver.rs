@@ -152,6 +152,11 @@ pub struct Driver {
     buffer: Box<[u8]>,
     warnings: u64,
     reading: Reading,
+    /// See [`Self::closes_idle`].
+    closes_idle: bool,
+    /// Has the kernel note when bytes come even while no connection is open.
+    #[cfg(target_os = "linux")]
+    _noting: Option<super::receipt::Noting>,
     /// Whether the kernel has noted of all that was read when it came.
     is_noted: bool,
     clocks: Clocks,
@@ -248,6 +253,9 @@ impl Driver {
             buffer: vec![0; BUFFER].into(),
             warnings: 0,
             reading,
+            closes_idle: false,
+            #[cfg(target_os = "linux")]
+            _noting: (reading == Reading::Late).then(super::receipt::Noting::begin).and_then(io::Result::ok),
             is_noted: reading == Reading::Late,
             clocks: Clocks::default(),
             urgent: 0,
@@ -328,6 +336,9 @@ impl Driver {
         let step = connection.send(request);
         self.urgent += usize::from(connection.is_urgent());
         if let Step::Failed(fault) = step {
+            if connection.session.requests() > 1 {
+                self.has_closed_idle();
+            }
             let failed = self.failed(slot, fault);
             self.done.push_back(failed);
         }
@@ -345,6 +356,17 @@ impl Driver {
     /// How often the target sent what nothing asked for.
     pub fn warnings(&self) -> u64 {
         self.warnings
+    }
+
+    /// Whether the target has closed a connection that it had said it would keep: from then on answers are read as
+    /// soon as they come, and before requests are sent, so that what is closed is not sent on.
+    pub fn closes_idle(&self) -> bool {
+        self.closes_idle
+    }
+
+    fn has_closed_idle(&mut self) {
+        self.closes_idle = true;
+        self.reading = Reading::AtOnce;
     }
 
     /// Whether the kernel has noted of all that was read when it came.
@@ -409,6 +431,7 @@ impl Driver {
                 return None;
             }
             self.close(slot);
+            self.has_closed_idle();
             return None;
         }
         self.urgent -= usize::from(connection.is_urgent());
@@ -433,7 +456,12 @@ impl Driver {
                 }
                 Some(Completion::Answered { slot, status, exchange, answer })
             }
-            Some(Step::Failed(fault)) => Some(self.failed(slot, fault)),
+            Some(Step::Failed(fault)) => {
+                if read == 0 && connection.session.requests() > 1 {
+                    self.has_closed_idle();
+                }
+                Some(self.failed(slot, fault))
+            }
         }
     }
 
@@ -592,5 +620,75 @@ impl Connection {
             }
             Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::bench::target::reach::Reach;
+
+    /// A driver with one open connection, and its other side.
+    fn connected(reading: Reading) -> (Driver, std::net::TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let dialer = Dialer::new(&url.parse().unwrap(), None, false, &Reach::default()).unwrap();
+        let mut driver = Driver::new(dialer, reading).unwrap();
+        driver.open(0);
+        let (peer, _) = listener.accept().unwrap();
+        assert!(matches!(happened(&mut driver), Completion::Opened { slot: 0, .. }));
+        (driver, peer)
+    }
+
+    fn happened(driver: &mut Driver) -> Completion {
+        loop {
+            driver.wait(Wait::Until(now_ns() + 1_000_000)).unwrap();
+            if let Some(completion) = driver.next() {
+                return completion;
+            }
+        }
+    }
+
+    fn is_answered(driver: &mut Driver, peer: &mut std::net::TcpStream, answer: &str) {
+        let bytes = b"GET / HTTP/1.1\r\n\r\n";
+        driver.send(0, &Request { bytes, head: bytes.len(), ..Request::default() });
+        peer.write_all(answer.as_bytes()).unwrap();
+        assert!(matches!(happened(driver), Completion::Answered { slot: 0, status: 200, .. }));
+    }
+
+    #[test]
+    fn a_target_that_closes_what_it_said_it_would_keep_is_known() {
+        let (mut driver, mut peer) = connected(Reading::Late);
+        is_answered(&mut driver, &mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        assert!(driver.is_open(0) && !driver.closes_idle());
+        drop(peer);
+        while driver.is_open(0) {
+            driver.wait(Wait::Until(now_ns() + 1_000_000)).unwrap();
+            assert!(driver.next().is_none());
+        }
+        assert!(driver.closes_idle() && driver.reading == Reading::AtOnce);
+    }
+
+    #[test]
+    fn a_target_that_says_that_it_closes_a_connection_may() {
+        let (mut driver, mut peer) = connected(Reading::Late);
+        is_answered(&mut driver, &mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        drop(peer);
+        driver.wait(Wait::Not).unwrap();
+        assert!(driver.next().is_none() && !driver.is_open(0) && !driver.closes_idle());
+    }
+
+    #[test]
+    fn a_request_that_meets_the_end_of_its_connection_is_such_a_close() {
+        let (mut driver, mut peer) = connected(Reading::Late);
+        is_answered(&mut driver, &mut peer, "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n");
+        let bytes = b"GET / HTTP/1.1\r\n\r\n";
+        drop(peer);
+        driver.send(0, &Request { bytes, head: bytes.len(), ..Request::default() });
+        assert!(matches!(happened(&mut driver), Completion::Failed { slot: 0, is_reused: true, .. }));
+        assert!(driver.closes_idle());
     }
 }

@@ -108,6 +108,12 @@ impl Transport {
         }
     }
 
+    /// Whether the target closes connections that it had said it would keep: then what has come is to be dealt with
+    /// before requests are sent.
+    pub fn closes_idle(&self) -> bool {
+        matches!(self, Self::Ready(driver) if driver.closes_idle())
+    }
+
     /// Waits until something happens; says when the wait was to end. Does not wait while there is something to deal
     /// with: [`Self::next`] gives it.
     ///

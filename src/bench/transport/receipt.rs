@@ -28,6 +28,31 @@ pub fn ask(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
 }
 
+/// Has the kernel note when bytes come for as long as it lives. With the last socket that asks for notes the kernel
+/// stops to take any, and takes them up again only some time after the next one asks (`net_enable_timestamp` in
+/// `net/core/dev.c` leaves that to a worker): a run whose connections come and go would lose some.
+#[cfg(target_os = "linux")]
+pub struct Noting {
+    _socket: std::os::fd::OwnedFd,
+}
+
+#[cfg(target_os = "linux")]
+impl Noting {
+    /// By a socket that nothing is sent over.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses it.
+    pub fn begin() -> io::Result<Self> {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
+
+        let of = |family| socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
+        let socket = of(AddressFamily::Inet).or_else(|_| of(AddressFamily::Inet6))?;
+        ask(&socket)?;
+        Ok(Self { _socket: socket })
+    }
+}
+
 /// Room for one note of the kernel, aligned as it writes it.
 #[cfg(target_os = "linux")]
 #[repr(align(8))]

@@ -104,6 +104,8 @@ pub enum Event {
         /// Why others are not.
         faults: Vec<Fault>,
     },
+    /// It ends with this, which before the start is the end of the run.
+    NotSetUp(io::Error),
     /// What finished in a second, or a part of it.
     Second(Box<OpenSecond>),
     /// What was scheduled in a slice of the run, or a part of it.
@@ -235,7 +237,8 @@ impl Worker {
         let mut is_warm = self.orders.warmup_ns == 0;
         loop {
             let woken = cadence.woke(now_ns());
-            let has_begun = !woken.is_for_due || self.begin_due_on_open(woken.at);
+            let puts_due_first = woken.is_for_due && !self.transport.closes_idle();
+            let has_begun = !puts_due_first || self.begin_due_on_open(woken.at);
             // An answer that is not read yet may free a connection, or have come before the end.
             if woken.is_unread && (!has_begun || woken.at >= self.deadline()) {
                 self.transport.wait(Wait::Not)?;

@@ -13,8 +13,8 @@ use toml_edit::{Array, DocumentMut, InlineTable, Item, TomlError, Value};
 
 use super::values::{Replay, Rps};
 use crate::bench::{
-    Config, ConnectTo, Family, Io, Length, Pacing, Process, Protocol, RequestSpec, Resolve, Slo, Speed, TlsVersion,
-    Workload,
+    Config, ConnectTo, Family, Headers, Io, Length, Pacing, Process, Protocol, RequestSpec, Resolve, Slo, Speed,
+    TlsVersion, Workload,
 };
 use crate::error::Failure;
 use crate::units::{Name, TimeSpan};
@@ -34,8 +34,8 @@ pub struct BenchFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     /// Headers of every request that has none of that name.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    headers: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Headers::is_empty")]
+    headers: Headers,
     /// The rate of the workload, or `max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rps: Option<Text<Rps>>,
@@ -220,10 +220,9 @@ impl BenchFile {
         }
         let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
         for request in config.requests.iter_mut().chain(steps) {
-            for (name, value) in &self.headers {
-                if !request.headers.keys().any(|own| own.eq_ignore_ascii_case(name)) {
-                    request.headers.insert(name.clone(), value.clone());
-                }
+            let own = request.headers.clone();
+            for (name, value) in self.headers.iter().filter(|(name, _)| !own.has(name)) {
+                request.headers.add(name, value);
             }
         }
         match &self.rps {
@@ -308,7 +307,7 @@ impl BenchFile {
             folder: PathBuf::new(),
             path: PathBuf::new(),
             target: Some(config.target.to_string()),
-            headers: BTreeMap::new(),
+            headers: Headers::default(),
             rps: config.closed_loop.then_some(Text(Rps::Max)),
             requests: match config.length {
                 Length::Requests(number) => Some(number),
@@ -390,9 +389,8 @@ impl BenchFile {
             .values()
             .flat_map(|workload| workload.requests.iter().chain(workload.flows.iter().flat_map(|flow| &flow.steps)));
         requests.into_iter().any(|request| {
-            let secret = |name: &String| ["authorization", "cookie"].contains(&name.to_ascii_lowercase().as_str());
             let is_given = request.user.is_some() || request.bearer.is_some() || !request.cookies.is_empty();
-            is_given || request.headers.keys().any(secret)
+            is_given || ["authorization", "cookie"].iter().any(|name| request.headers.has(name))
         })
     }
 }

@@ -32,7 +32,7 @@ use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, url};
 use crate::bench::{
-    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, RequestSpec, Slo, Summary, Target,
+    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Slo, Summary, Target,
 };
 use crate::error::{Exit, Failure};
 use crate::report::Output;
@@ -203,8 +203,8 @@ impl Args {
         }
         self.request.expect(&mut config);
         match self.rps {
-            Some(Rps::Max) => config.closed_loop = true,
-            Some(Rps::Rate(rate)) => config.rate = rate,
+            Some(Rps::Max) => (config.closed_loop, config.arrivals) = (true, Process::default()),
+            Some(Rps::Rate(rate)) => (config.rate, config.closed_loop) = (rate, false),
             None => {}
         }
         config.pacing = self.pacing.unwrap_or(config.pacing);
@@ -364,6 +364,10 @@ fn failure(error: bench::Error) -> Failure {
             Failure::failed("this system refuses io_uring")
                 .because(reason.to_string())
                 .hint("containers usually forbid it; leave the choice to the generator with --io auto")
+        }
+        bench::Error::Setup(reason) if reason.raw_os_error() == Some(nix::errno::Errno::EMFILE as i32) => {
+            Failure::failed(error.to_string())
+                .hint("every thread needs some descriptors of its own: raise the limit (ulimit -n), or lower --threads")
         }
         bench::Error::Setup(_) | bench::Error::Broken => Failure::failed(error.to_string()),
     }

@@ -164,16 +164,23 @@ impl RequestArgs {
             let (name, value) = cookie.trim().split_once('=').ok_or_else(|| {
                 Failure::usage(format!("cookie \"{cookie}\" has no \"=\"")).hint("write it like --cookie name=value")
             })?;
-            request.cookies.insert(name.to_owned(), value.to_owned());
-        }
-        for (name, value) in [("host", &self.host), ("accept", &self.accept), ("content-type", &self.content_type)] {
-            request.headers.extend(value.clone().map(|value| (name.to_owned(), value)));
+            if request.cookies.insert(name.to_owned(), value.to_owned()).is_some() {
+                return Err(Failure::usage(format!("--cookie: \"{name}\" is given twice")));
+            }
         }
         for header in &self.headers {
             let (name, value) = header.split_once(':').ok_or_else(|| {
                 Failure::usage(format!("header \"{header}\" has no colon")).hint("write it like -H 'Accept: text/html'")
             })?;
-            request.headers.insert(name.trim().to_owned(), value.trim().to_owned());
+            request.headers.add(name.trim(), value.trim());
+        }
+        for (name, value) in [("host", &self.host), ("accept", &self.accept), ("content-type", &self.content_type)] {
+            let Some(value) = value else { continue };
+            if request.headers.has(name) {
+                return Err(Failure::usage(format!("--{name} and -H both say what \"{name}\" is"))
+                    .hint("leave one of them out"));
+            }
+            request.headers.add(name, value);
         }
         request.user.clone_from(&self.user);
         request.bearer.clone_from(&self.bearer);

@@ -43,6 +43,7 @@ impl ScheduleArgs {
         }
         if !self.stages.is_empty() {
             config.stages.clone_from(&self.stages);
+            config.closed_loop = false;
         }
         config.warmup = self.warmup.or(config.warmup);
         config.length = length.unwrap_or(config.length);

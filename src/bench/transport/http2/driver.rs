@@ -512,7 +512,7 @@ impl Driver {
 
     /// Sends the settings; the connection is open when those of the target are there.
     fn greet(&mut self, link: usize, channel: Channel, connect_ns: u64, tls_ns: Option<u64>) {
-        let session = Session::default();
+        let session = Session::for_at_most(self.dialer.most_requests());
         let up = Connection { channel, session, connect_ns, tls_ns, is_open: false };
         self.links[link].stage = Stage::Up(Box::new(up));
         self.soil(link);

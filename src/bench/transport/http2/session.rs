@@ -59,6 +59,8 @@ pub struct Session {
     /// Places, with their streams, whose bodies wait for a window.
     stalled: VecDeque<(usize, u32)>,
     next: u32,
+    /// The last stream that it begins.
+    last: u32,
     window: i64,
     first_window: i64,
     longest: usize,
@@ -91,6 +93,7 @@ impl Default for Session {
             places: HashMap::new(),
             stalled: VecDeque::new(),
             next: 1,
+            last: LAST_STREAM,
             window: frame::WINDOW,
             first_window: frame::WINDOW,
             longest: frame::MOST,
@@ -105,11 +108,17 @@ impl Default for Session {
 }
 
 impl Session {
+    /// A connection that ends after so many requests; 0 is any number.
+    pub fn for_at_most(requests: u64) -> Self {
+        let last = requests.checked_sub(1).map_or(u64::MAX, |before| before.saturating_mul(2).saturating_add(1));
+        Self { last: u32::try_from(last).unwrap_or(u32::MAX).min(LAST_STREAM), ..Self::default() }
+    }
+
     /// Queues a request whose head is `block`; gives its place and its stream.
     pub fn send(&mut self, slot: usize, request: &Request<'_>, block: &[u8]) -> (usize, u32) {
         let id = self.next;
         self.next += 2;
-        self.is_draining |= request.closes || self.next > LAST_STREAM;
+        self.is_draining |= request.closes || self.next > self.last;
         let place = self.free.pop().unwrap_or_else(|| {
             self.streams.push(Stream::default());
             self.streams.len() - 1
