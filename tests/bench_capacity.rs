@@ -110,6 +110,32 @@ fn a_target_that_refuses_is_limited_by_errors() {
     assert_eq!((output.status.code(), kinds(&found)), (Some(0), vec!["errors"]));
 }
 
+/// The condition ends the probes that are too much, and only those: the ones that follow send all they have to.
+#[test]
+fn a_condition_that_ends_a_probe_early_ends_no_other() {
+    let _alone = alone();
+    let (mut window, mut count) = (0, 0);
+    let server = Server::start(move |seen| {
+        let now = seen.at_ns / (SECOND / 4);
+        (window, count) = if now == window { (window, count + 1) } else { (now, 1) };
+        Fate::Answer(if count > 50 { 503 } else { 200 }, 0)
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bench.toml");
+    std::fs::write(&file, "abort_on = [\"errors>4%\"]\n[[bench.default.requests]]\npath = \"/\"\n").unwrap();
+    let file = file.display().to_string();
+    let more =
+        ["--bench-file", &file, "--slo", "errors<3%", "--probe-time", "3s", "--rps", "300", "--precision", "20%"];
+    let (found, output) = find_max(&server, &more);
+    let [low, high] = ["low", "high"].map(|end| found[end].as_f64().unwrap_or_default());
+    assert!(low <= 200.0 * 1.03 + 8.0 && 200.0 - 8.0 <= high, "from {low} to {high}: {found}");
+    let broke = |p: &Value| p["broke"].as_array().unwrap().iter().any(|b| b["expression"] == "errors<=4%");
+    let probes = found["probes"].as_array().unwrap();
+    assert!(probes.iter().any(|p| broke(p) && p["vote"] == "missed"), "{found}");
+    assert!(probes.iter().any(|p| p["vote"] == "held" && p["achieved_rate"].as_f64().unwrap() > 100.0), "{found}");
+    assert_eq!(output.status.code(), Some(0), "{found}");
+}
+
 #[test]
 fn an_objective_that_nothing_meets_ends_with_4() {
     let _alone = alone();
@@ -131,6 +157,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
         (&["-z", "5s"], "cannot be used with"),
         (&["--stage", "5rps:5s"], "cannot be used with"),
         (&["--slo", "rate>=5"], "is about the rate"),
+        (&["--abort-on", "rate<5"], "is about the rate"),
         (&["--votes", "2"], "must be odd"),
         (&["--precision", "0.1%"], "from 0.5% to 100%"),
         (&["--precision", "5"], "a percentage"),

@@ -204,7 +204,8 @@ fn rest(control: &Control) {
     }
 }
 
-/// The run of one probe, after the warm-up if there is one; it draws other values than the one before.
+/// The run of one probe, after the warm-up if there is one; it draws other values than the one before. A condition that
+/// ends it early ends no other.
 fn of_rate(config: &Config, rate: f64, probe_time: TimeSpan, number: usize) -> Config {
     let mut config = config.clone();
     config.rate = Rate::new(rate).unwrap_or(config.rate);
@@ -212,6 +213,7 @@ fn of_rate(config: &Config, rate: f64, probe_time: TimeSpan, number: usize) -> C
     config.length = Length::Duration(TimeSpan(probe_time.0 + warmup));
     config.stages.clear();
     config.seed = config.seed.wrapping_add(number as u64);
+    config.control = config.control.of_another_run();
     config
 }
 
@@ -332,6 +334,18 @@ mod tests {
             assert!(growth(&queue(rate)).unwrap().abs() < 1e-6, "{rate}");
         }
         assert_eq!(growth(&Batches::default()), None);
+    }
+
+    #[test]
+    fn a_probe_that_ends_early_ends_no_other() {
+        let config = Config::new("http://127.0.0.1:9/".parse().unwrap());
+        let probe = |number| of_rate(&config, 20.0, TimeSpan(Duration::from_secs(2)), number);
+        let (first, second) = (probe(0), probe(1));
+        first.control.end_schedule();
+        assert!(first.control.stop_at() < u64::MAX);
+        assert_eq!([&second, &config].map(|c| c.control.stop_at()), [u64::MAX; 2]);
+        config.control.interrupt();
+        assert!(second.control.stop_at() < u64::MAX && second.control.is_interrupted(), "the user ends them all");
     }
 
     #[test]

@@ -93,6 +93,10 @@ impl FindMax {
             let what = format!("the objective \"{slo}\" is about the rate, which is what --find-max looks for");
             return Err(Failure::usage(what).hint("leave it away: what it finds is the highest rate that holds"));
         }
+        if let Some(condition) = config.abort_on.iter().find(|condition| condition.measure() == Measure::Rate) {
+            let what = format!("the condition \"{condition}\" is about the rate, which is what --find-max looks for");
+            return Err(Failure::usage(what).hint("take it out of --abort-on, or of abort_on in the bench file"));
+        }
         Ok(Plan {
             start: config.rate.per_second(),
             precision,

@@ -25,8 +25,9 @@ pub struct WatchArgs {
     #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "find_max")]
     pub metrics_listen: Option<SocketAddr>,
     /// Condition that ends the run early, as a missed objective: 'errors>5%', 'p99>2s'; looked at every second once
-    /// 100 requests have ended; repeat for more
-    #[arg(long, value_name = "CONDITION", conflicts_with = "find_max")]
+    /// 100 requests after the warm-up have ended; a rate is that of the time since then; with --find-max it ends a probe;
+    /// repeat for more
+    #[arg(long, value_name = "CONDITION")]
     pub abort_on: Vec<Slo>,
 }
 
