@@ -49,6 +49,30 @@ fn a_condition_that_does_not_hold_leaves_the_run_alone() {
     assert!(matches!(output.status.code(), Some(0 | 5)));
 }
 
+/// Of 200 requests a second, answered after half a second, 100 had come after the first.
+#[test]
+fn a_rate_is_not_judged_by_the_warm_up_nor_by_answers_that_are_on_their_way() {
+    let server = Server::start(|seen| Fate::Answer(200, seen.at_ns + 500_000_000));
+    let run = ["--rps", "200", "--warmup", "1s", "-z", "5s", "--abort-on", "rate<150"];
+    let output = load(&[&[server.url().as_str()][..], &run].concat()).output().unwrap();
+    let result = result(&output);
+    assert_eq!((&result["aborted"], &result["counts"]["scheduled"]), (&Value::Null, &800.into()), "{result}");
+}
+
+#[test]
+fn a_target_that_answers_no_more_misses_a_rate() {
+    // The first second is the warm-up.
+    let server = Server::start(|seen| Fate::Answer(if seen.seq < 600 { 200 } else { 500 }, 0));
+    let url = format!("{}/{{{{ seq() }}}}", server.url());
+    let run = ["--rps", "200", "--warmup", "1s", "-z", "10m", "--abort-on", "rate<100"];
+    let output = load(&[&[url.as_str()][..], &run].concat()).output().unwrap();
+    let result = result(&output);
+    assert_eq!(result["aborted"]["condition"], "rate<100");
+    assert!(result["aborted"]["value"].as_f64().unwrap() < 100.0, "{}", result["aborted"]);
+    assert!(result["counts"]["scheduled"].as_u64().unwrap() >= 400, "{}", result["counts"]);
+    assert!(matches!(output.status.code(), Some(4 | 5)));
+}
+
 fn page(address: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
     write!(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").ok()?;

@@ -320,17 +320,10 @@ impl Follower<'_> {
             }
             if !self.shards.is_empty() && now_ns().saturating_sub(shown) >= nanos(SNAPSHOTS) {
                 shown = now_ns();
-                observer.snapshot(&snapshot(self.shards, shown.saturating_sub(self.start), (self.duration)()));
+                observer.snapshot(&Snapshot::of(self.shards, shown.saturating_sub(self.start), (self.duration)()));
             }
         }
     }
-}
-
-fn snapshot(shards: &[Arc<Shard>], elapsed_ns: u64, duration_ns: u64) -> Snapshot {
-    let mut snapshot =
-        Snapshot { elapsed_ns, duration_ns, counts: Default::default(), in_flight: 0, response: Default::default() };
-    shards.iter().for_each(|shard| shard.add_to(&mut snapshot));
-    snapshot
 }
 
 /// What all threads together leave behind.

@@ -299,7 +299,8 @@ impl Worker {
     fn publish(&mut self) {
         let now = self.now();
         if let Some(shard) = &self.orders.shard {
-            shard.publish(self.recorder.tally(now), self.pool.busy() as u64);
+            let counted_ns = now.saturating_sub(self.orders.warmup_ns);
+            shard.publish(self.recorder.tally(now), counted_ns, self.pool.busy() as u64);
         }
     }
 }
