@@ -397,3 +397,19 @@ fn a_run_that_does_not_begin_leaves_the_logs_of_others_as_they_are() {
         assert!(text.starts_with('#') && !text.contains("earlier"), "{text}");
     }
 }
+
+/// All that is due in the last step of the pacing falls due before the run is over.
+#[test]
+fn without_a_grace_time_everything_that_is_due_is_sent() {
+    for io in ["epoll", "auto"] {
+        let server = Server::start(|_| Fate::Answer(200, 0));
+        let run = ["--rps", "1000", "-z", "1s", "--grace", "0s", "--pacing", "50ms", "--io", io, "--json", "-q"];
+        let output = scalectl(&[&["bench", &format!("{}/{{{{ seq() }}}}", server.url())][..], &run].concat());
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let counts = &json["counts"];
+        assert_eq!((&counts["scheduled"], &counts["unsent"]), (&1000.into(), &0.into()), "{io}: {counts}");
+        assert_eq!(json["generator"]["unsent_while_free"], 0, "{}", json["verdict"]);
+        // Nothing is waited for: the server sees the last ones or not.
+        assert!(server.count() <= counts["wire"][1].as_u64().unwrap(), "{io}: {counts} {}", server.count());
+    }
+}

@@ -25,6 +25,8 @@ pub struct Ahead {
     pub step: Option<u64>,
     /// The end of the schedule; after that, the end of the grace time.
     pub end: u64,
+    /// The end of the grace time: nothing is sent from then on.
+    pub deadline: u64,
     /// When the first request may have taken too long.
     pub expiry: u64,
     /// Whether a connection is free for what comes.
@@ -108,8 +110,8 @@ impl Cadence {
 
     fn sleep(&self, now: u64, ahead: &Ahead) -> Wait {
         let heartbeat = now.saturating_add(HEARTBEAT_NS);
-        let arrival = ahead.arrival.map(|at| self.pacing.wake_for(at, ahead.gap_ns)).filter(|at| *at > now);
-        let step = ahead.step.map(|at| self.pacing.wake_for(at, 0)).filter(|at| *at > now);
+        let arrival = ahead.arrival.map(|at| self.wake_for(at, ahead.gap_ns, ahead.deadline)).filter(|at| *at > now);
+        let step = ahead.step.map(|at| self.wake_for(at, 0, ahead.deadline)).filter(|at| *at > now);
         let wake = arrival.unwrap_or(heartbeat).min(step.unwrap_or(heartbeat)).min(heartbeat).min(ahead.end);
         let until = self.start.saturating_add(wake.min(ahead.expiry));
         // Sleeping through is for a time that does not matter, and not while a request waits for a connection.
@@ -125,6 +127,12 @@ impl Cadence {
                 answers => Wait::Several(until.min(self.start.saturating_add(now + GATHERED_NS)), answers),
             },
         }
+    }
+
+    /// When to wake for what is due at `at`: together with others, unless that would be too late to send it.
+    fn wake_for(&self, at: u64, gap_ns: u64, deadline: u64) -> u64 {
+        let together = [self.pacing, Pacing::Exact].map(|pacing| pacing.wake_for(at, gap_ns));
+        together.into_iter().find(|wake| *wake < deadline).unwrap_or(at)
     }
 
     /// When it is likely to wake after `wake`, if arrivals go on as they came.
@@ -171,6 +179,7 @@ mod tests {
             gap_ns: 0,
             step: None,
             end: 10_000 * MS,
+            deadline: 20_000 * MS,
             expiry: u64::MAX,
             has_place: true,
             has_reserve: true,
@@ -227,6 +236,22 @@ mod tests {
             cadence.next(0, &Ahead { end: 150 * US, ..ahead(200 * US) }),
             Wait::Through(Nap { until: START + 150 * US, then: None })
         );
+    }
+
+    #[test]
+    fn whoever_waits_for_others_is_not_late_for_the_end_of_the_grace_time() {
+        let every: Pacing = "50ms".parse().unwrap();
+        let until = |pacing: Pacing, now: u64, arrival: u64, gap_ns: u64, deadline: u64| {
+            let ahead = Ahead { gap_ns, end: 100 * MS, deadline, has_place: false, ..ahead(arrival) };
+            match cadence(pacing).next(now, &ahead) {
+                Wait::Until(until) => until - START,
+                wait => panic!("{wait:?}"),
+            }
+        };
+        assert_eq!(until(every, 90 * MS, 91 * MS, MS, 101 * MS), 100 * MS, "the grace time is enough");
+        assert_eq!(until(every, 90 * MS, 91 * MS, MS, 100 * MS), 91 * MS, "one by one");
+        assert_eq!(until(every, 90 * MS, 91 * MS, 30 * US, 100 * MS), 91 * MS + 90 * US, "four together");
+        assert_eq!(until(Pacing::Exact, 99 * MS, 100 * MS - 20 * US, 30 * US, 100 * MS), 100 * MS - 20 * US);
     }
 
     #[test]

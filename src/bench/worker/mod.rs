@@ -149,6 +149,8 @@ struct Worker {
     detour: Room,
     /// The next steps of flows, once they are scheduled.
     later: Later,
+    /// When it last began what was due, in nanoseconds after the start.
+    looked: u64,
     opened: u64,
     watch: SelfWatch,
 }
@@ -190,6 +192,7 @@ pub fn work(orders: Orders) -> io::Result<Option<Report>> {
         room: Room::default(),
         detour: Room::default(),
         later: Later::default(),
+        looked: 0,
         opened: 0,
         watch: SelfWatch::default(),
         orders,
@@ -254,6 +257,7 @@ impl Worker {
             }
             self.expire(now)?;
             let is_behind = self.begin_due(now);
+            self.looked = now;
             let ahead = self.ahead(now, is_behind);
             self.watch.longest_gap_ns = cadence.longest_gap_ns();
             if self.is_over(now, &ahead) {
@@ -276,6 +280,7 @@ impl Worker {
             gap_ns: self.orders.arrivals.gap_ns(),
             step: self.later.first_due(),
             end: if now < self.end() { self.end() } else { self.deadline() },
+            deadline: self.deadline(),
             expiry: self.deadlines.first().map_or(u64::MAX, |at| at.saturating_sub(self.start)),
             has_place: self.pool.first().is_some(),
             has_reserve: self.pool.has_reserve(),

@@ -9,6 +9,12 @@ use crate::bench::schedule::Arrival;
 /// How many due requests are begun before answers are looked at.
 const BATCH: usize = 64;
 
+/// Whether what is due at `at` is still sent at `now`: until the deadline, and after it what fell due before it while the
+/// thread slept, since it last `looked`. That is late by the wake-up only; what waited for a connection is not sent.
+fn is_in_time(at: u64, now: u64, looked: u64, deadline: u64) -> bool {
+    now < deadline || (looked < at && at < deadline)
+}
+
 impl Worker {
     /// The next arrival of the schedule, if it is not beyond its end. In a closed loop that is as soon as there is a
     /// slot for it.
@@ -18,13 +24,12 @@ impl Worker {
         self.orders.arrivals.peek().filter(is_within)
     }
 
-    /// Takes the next step or arrival that is due.
+    /// Takes the next step or arrival that is due, if it may still be sent.
     pub(super) fn take_due(&mut self, now: u64) -> Option<Call> {
-        if now >= self.deadline() {
-            return None;
-        }
-        let due = self.upcoming(now).filter(|a| a.at_ns <= now);
-        if let Some(step) = self.later.first_due().filter(|at| *at <= now) {
+        let (deadline, looked) = (self.deadline(), self.looked);
+        let is_due = |at: u64| at <= now && is_in_time(at, now, looked, deadline);
+        let due = self.upcoming(now).filter(|a| is_due(a.at_ns));
+        if let Some(step) = self.later.first_due().filter(|at| is_due(*at)) {
             // In a closed loop an arrival is due at any time: those who have begun go first.
             if self.orders.arrivals.is_closed_loop() || due.is_none_or(|a| step <= a.at_ns) {
                 return self.later.pop();
@@ -130,5 +135,19 @@ impl Worker {
             place.dialing = Some(now_ns());
         }
         self.transport.open(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in_time;
+
+    #[test]
+    fn a_wake_up_just_after_the_deadline_sends_what_it_slept_for_and_nothing_else() {
+        let (deadline, looked) = (1_000, 900);
+        assert!(is_in_time(850, 999, looked, deadline), "before the deadline all that is due is sent");
+        assert!(is_in_time(950, 1_003, looked, deadline));
+        assert!(!is_in_time(900, 1_003, looked, deadline), "it found no place at the last look");
+        assert!(!is_in_time(1_000, 1_003, looked, deadline), "it was not due before the deadline");
     }
 }
