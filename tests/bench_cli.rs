@@ -17,6 +17,12 @@ fn scalectl(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_scalectl")).args(arguments).output().unwrap()
 }
 
+/// The same, with a file as standard input.
+fn scalectl_reading(arguments: &[&str], file: &str) -> Output {
+    let input = fs::File::open(file).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_scalectl")).args(arguments).stdin(input).output().unwrap()
+}
+
 fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
@@ -268,8 +274,26 @@ fn a_report_from_the_json_is_the_report_of_the_run() {
     assert_eq!((report.status.code(), String::from_utf8(report.stdout).unwrap()), (Some(0), printed));
     let again = scalectl(&["report", &json, "--json"]);
     assert_eq!(again.stdout, std::fs::read(&json).unwrap());
-    let merged: Value = serde_json::from_slice(&scalectl(&["report", &json, &json, "--json"]).stdout).unwrap();
+    let piped = scalectl_reading(&["report", "-", "--json"], &json);
+    assert_eq!((piped.status.code(), piped.stdout), (Some(0), again.stdout));
+
+    let other = path("other.json");
+    let output = format!("json={other}");
+    scalectl(&[&["bench", &server.url()][..], &run[..run.len() - 4], &["--output", &output]].concat());
+    let merged: Value = serde_json::from_slice(&scalectl(&["report", &json, &other, "--json"]).stdout).unwrap();
     assert_eq!(merged["counts"]["scheduled"], 100);
+    let newer = path("newer.json");
+    let text_of_newer = std::fs::read_to_string(&json).unwrap().replace("scalectl.bench/1", "scalectl.bench/9");
+    std::fs::write(&newer, text_of_newer).unwrap();
+    for (results, said) in [
+        (&[json.as_str(), &other, &json][..], "result 3 is the same run as result 1"),
+        (&[&newer], "its schema is \"scalectl.bench/9\""),
+        (&["-", "-"], "standard input has one result"),
+    ] {
+        let refused = scalectl(&[&["report"], results].concat());
+        assert_eq!((refused.status.code(), refused.stdout.len()), (Some(2), 0), "{results:?}");
+        assert!(stderr(&refused).contains(said), "{results:?}: {}", stderr(&refused));
+    }
 
     let wrong = scalectl(&["report", &text]);
     assert_eq!(wrong.status.code(), Some(2));

@@ -266,7 +266,9 @@ fn the_warm_up_is_reported_apart_and_nothing_of_it_anywhere_else() {
         assert!((start..=start + lag + 1).contains(&first), "{first} is not within {lag} ns of {start}");
         let back: Summary = serde_json::from_str(&serde_json::to_string(&summary).unwrap()).unwrap();
         assert_eq!(back, summary);
-        let both = Summary::merge(&[summary.clone(), back]).unwrap();
+        let mut other = back;
+        other.setup.start.unix_ns += 1;
+        let both = Summary::merge(&[summary.clone(), other]).unwrap();
         assert_eq!(both.warmup.unwrap().counts.http_error, 400);
     }
 }

@@ -17,7 +17,7 @@ const COLUMNS: usize = 80;
 /// Arguments of `scalectl report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Results of `scalectl bench --output json=FILE`; several are merged into one
+    /// Results of `scalectl bench --output json=FILE`, - for standard input; several are merged into one
     #[arg(value_name = "FILE", required = true)]
     results: Vec<PathBuf>,
     /// Format of the report and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
@@ -33,6 +33,9 @@ impl Args {
     /// A file is not a result, the results cannot be merged, or a report cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
+        if self.results.iter().filter(|path| is_stdin(path)).count() > 1 {
+            return Err(Failure::usage("standard input has one result").hint("give - once").into());
+        }
         let results = self.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
         let merged = match results.as_slice() {
             [one] => one.clone(),
@@ -43,13 +46,18 @@ impl Args {
     }
 }
 
-/// Reads a result.
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// Reads a result, from standard input where it is `-`.
 pub(super) fn read(path: &Path) -> Result<Summary, Failure> {
-    let shown = path.display();
+    let shown = if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() };
     let failed = |what: String, why: String| {
         Failure::usage(what).because(why).hint("write one with `scalectl bench --output json=FILE`")
     };
-    let text = fs::read_to_string(path).map_err(|error| failed(format!("cannot read {shown}"), error.to_string()))?;
+    let text = if is_stdin(path) { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
+    let text = text.map_err(|error| failed(format!("cannot read {shown}"), error.to_string()))?;
     serde_json::from_str(&text)
         .map_err(|error| failed(format!("{shown} is not the result of a bench"), error.to_string()))
 }
