@@ -365,6 +365,52 @@ fn an_interrupt_prints_the_result_so_far() {
     }
 }
 
+/// CI systems cancel with SIGTERM, and a terminal that goes away sends SIGHUP: what was measured is not lost.
+#[test]
+fn a_cancelled_run_writes_its_result() {
+    use nix::sys::signal::{Signal, kill};
+    let folder = tempfile::tempdir().unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let server = Server::start(|_| Fate::Answer(200, 0));
+        let file = folder.path().join(signal.as_str());
+        let mut child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+            .args(["bench", &server.url(), "-z", "10m", "--rps", "20", "-o", &format!("json={}", file.display())])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+        progress.next().unwrap().unwrap();
+        kill(nix::unistd::Pid::from_raw(child.id() as i32), signal).unwrap();
+        let mut text = String::new();
+        child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{signal}");
+        assert!(text.contains("response"), "{text}");
+        let json: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        assert_eq!((&json["interrupted"], json["counts"]["ok"].as_u64()), (&true.into(), Some(server.count())));
+    }
+}
+
+/// What `nohup` does is not undone.
+#[test]
+fn a_hangup_that_is_ignored_ends_nothing() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let line = format!("{} bench {} -n 30 --rps 20 --json", env!("CARGO_BIN_EXE_scalectl"), server.url());
+    let mut child = Command::new("sh")
+        .args(["-c", &format!("trap '' HUP; exec {line}")])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+    progress.next().unwrap().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGHUP).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&json["interrupted"], &json["counts"]["ok"]), (&false.into(), &30.into()));
+    drop(progress);
+}
+
 /// What is in the log comes, in its order, and nothing that may change something; what is left out is said.
 #[test]
 fn a_log_is_replayed_from_stdin() {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use anyhow::Result;
+use tokio::signal::unix::{SignalKind, signal};
 
 use self::connection::ConnectionArgs;
 use self::file::BenchFile;
@@ -306,7 +307,7 @@ pub fn of_stack(config: &mut Config, stack: &Stack, workload: Option<&Name>) -> 
     Ok(())
 }
 
-/// Runs a load to its end, or until Ctrl-C.
+/// Runs a load to its end, or until Ctrl-C or a signal that asks to end.
 ///
 /// # Errors
 ///
@@ -323,17 +324,39 @@ fn parse(text: &str) -> Result<Target, Failure> {
     })
 }
 
-/// The first Ctrl-C ends the schedule, the second aborts.
+/// The first Ctrl-C ends the schedule, the second aborts; so do SIGTERM, with which CI systems cancel, and SIGHUP, with
+/// which a terminal goes away, in any order. What was measured until then is a result all the same.
 fn interrupt_on_signal(control: Control) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _inside = runtime.enter();
+        // Watching SIGHUP would undo what `nohup` did.
+        let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hangup)
+    };
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
-            while tokio::signal::ctrl_c().await.is_ok() {
+            loop {
+                let hung_up = async {
+                    match &mut hangup {
+                        Some(hangup) => hangup.recv().await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} _ = hung_up => {} }
                 control.interrupt();
             }
         });
     })?;
     Ok(())
+}
+
+/// Whether the process was started with SIGHUP ignored; false where the system does not say.
+fn is_hangup_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    // Bit n - 1 is signal n.
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
 fn failure(error: bench::Error) -> Failure {
