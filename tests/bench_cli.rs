@@ -483,3 +483,25 @@ fn without_a_grace_time_everything_that_is_due_is_sent() {
         assert!(server.count() <= counts["wire"][1].as_u64().unwrap(), "{io}: {counts} {}", server.count());
     }
 }
+/// What cannot be written at the end does not keep the rest from being written.
+#[test]
+fn one_output_that_fails_costs_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name);
+    let csv = format!("csv={}", file("run.csv").display());
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let flags = ["-n", "5", "-q", "-o", "json=/dev/full", "-o", "markdown=/dev/full", "-o", &csv, "-o", "text"];
+    let output = scalectl(&[&["bench", &server.url()], &flags[..]].concat());
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(1) && said.matches("/dev/full").count() == 2, "{said}");
+    assert!(String::from_utf8(output.stdout).unwrap().contains("response"));
+    assert_eq!(fs::read_to_string(file("run.csv")).unwrap().lines().count(), 2);
+    // To look whether a file can be written changes none.
+    fs::write(file("old.json"), "an earlier run").unwrap();
+    let outputs = [format!("json={}", file("old.json").display()), format!("csv={}", file("new.csv").display())];
+    let output = scalectl(&["bench", "http://127.0.0.1:1/", "-o", &outputs[0], "-o", &outputs[1]]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert_eq!(fs::read_to_string(file("old.json")).unwrap(), "an earlier run");
+    assert!(!file("new.csv").exists());
+}
+

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::Global;
+use super::outputs::write_each;
 use super::report::{columns, outputs_or_default, read, write_plain};
 use crate::bench::compare::Comparison;
 use crate::error::{Exit, Failure};
@@ -63,9 +64,7 @@ impl Args {
         };
         let results = |paths: &[PathBuf]| paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>();
         let comparison = Comparison::of(&results(before)?, &results(after)?, self.threshold.fraction());
-        for output in &outputs {
-            emit(&comparison, output)?;
-        }
+        write_each(&outputs, |output| emit(&comparison, output))?;
         let is_failure = match self.fail_on {
             None => false,
             Some(FailOn::Regression) => comparison.is_regression(),

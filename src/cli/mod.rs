@@ -34,6 +34,7 @@ mod run;
 mod scale;
 mod schema;
 mod session;
+mod outputs;
 mod start;
 mod status;
 mod stdout;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{ColorWhen, Global};
+use super::{ColorWhen, Global, outputs};
 use crate::bench::Summary;
 use crate::error::{Exit, Failure};
 use crate::report::{self, Format, Output};
@@ -64,6 +64,7 @@ pub(super) fn read(path: &Path) -> Result<Summary, Failure> {
 
 /// The outputs that were asked for, and stdout's own unless one of them goes there.
 pub(super) fn outputs_or_default(asked: &[Output], json: bool) -> Result<Vec<Output>, Failure> {
+    outputs::refuse_duplicates(asked)?;
     let mut outputs = asked.to_vec();
     let on_stdout = outputs.iter().filter(|o| o.file.is_none()).count();
     let conflicts = json && outputs.iter().any(|o| o.file.is_none() && o.format != Format::Json);
@@ -79,20 +80,17 @@ pub(super) fn outputs_or_default(asked: &[Output], json: bool) -> Result<Vec<Out
     Ok(outputs)
 }
 
-/// Writes a result in every format to where it goes.
+/// Writes a result in every format to where it goes; one that cannot be written does not keep the others from it.
 pub(super) fn emit(summary: &Summary, outputs: &[Output], global: &Global) -> Result<(), Failure> {
-    for output in outputs {
-        match &output.file {
-            Some(path) => to_file(summary, output.format, path)
-                .map_err(|e| Failure::failed(format!("cannot write {}", path.display())).because(e.to_string()))?,
-            None => match to_stdout(summary, output.format, global.color) {
-                // Whoever read it has read enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
-                written => written.map_err(|e| Failure::failed("cannot write to stdout").because(e.to_string()))?,
-            },
-        }
-    }
-    Ok(())
+    outputs::write_each(outputs, |output| match &output.file {
+        Some(path) => to_file(summary, output.format, path)
+            .map_err(|e| Failure::failed(format!("cannot write {}", path.display())).because(e.to_string())),
+        None => match to_stdout(summary, output.format, global.color) {
+            // Whoever read it has read enough.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map_err(|e| Failure::failed("cannot write to stdout").because(e.to_string())),
+        },
+    })
 }
 
 fn to_file(summary: &Summary, format: Format, path: &Path) -> io::Result<()> {

@@ -31,7 +31,7 @@ use self::values::{Replay, Rps};
 use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
-use super::{Global, url};
+use super::{Global, outputs, url};
 use crate::bench::{
     self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Slo, Summary, Target,
 };
@@ -157,11 +157,13 @@ impl Args {
         }
         let (mut recording, outputs) = Recording::new(LiveBench::new(global.quiet), outputs)?;
         let mut watched = Watched::new(&mut recording, self.watch.metrics_listen)?;
+        outputs::check(&outputs)?;
         let summary = measure(&config, &mut watched)?;
-        emit(&summary, &outputs, global)?;
+        let written = emit(&summary, &outputs, global);
         recording.finish()?;
         Ok(exit_of(&summary))
     }
+        written?;
 
     /// The run, and the log that its requests come from, where there is one.
     fn config(&self, global: &Global) -> Result<(Config, Option<Replay>), Failure> {
