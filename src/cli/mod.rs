@@ -1,15 +1,22 @@
 //! The command line: one file per verb. A verb parses, calls the domain and prints.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::{env, process};
 
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::engine::EngineKind;
 use crate::error::{Exit, Failure};
 use crate::stack::{self, Source, Stack};
+use crate::ui;
 use crate::units::Name;
+
+use self::variables::Given;
 
 mod bench;
 mod build;
@@ -27,6 +34,7 @@ mod logs;
 mod man;
 mod manifests;
 mod new;
+mod outputs;
 mod pull;
 mod report;
 mod restart;
@@ -34,7 +42,6 @@ mod run;
 mod scale;
 mod schema;
 mod session;
-mod outputs;
 mod start;
 mod status;
 mod stdout;
@@ -42,6 +49,7 @@ mod stop;
 mod supervise;
 mod up;
 mod url;
+mod variables;
 mod watch;
 
 /// From an empty folder to a service that provably scales.
@@ -90,12 +98,20 @@ pub struct Global {
     /// Stack file; repeat to lay later ones over earlier ones [default: scalectl.toml]
     #[arg(short, long = "file", global = true, value_name = "FILE", env = "SCALECTL_FILE", value_delimiter = ',')]
     pub files: Vec<PathBuf>,
+    /// Identifiers of the flags that have their value from a variable of the environment, not from the command line.
+    #[arg(skip)]
+    variables: BTreeSet<String>,
 }
 
 impl Global {
     /// Where the stack is described.
     pub fn source(&self) -> Source {
         Source { directory: self.directory.clone(), files: self.files.clone(), project: self.project.clone() }
+    }
+
+    /// Whether the flag with this identifier has its value from a variable of the environment.
+    pub fn is_from_variable(&self, id: &str) -> bool {
+        self.variables.contains(id)
     }
 
     /// Tells something on stderr, unless told to be quiet.
@@ -206,7 +222,28 @@ fn with_variable(verb: &str, arg: clap::Arg) -> clap::Arg {
 
 /// Reads the process's arguments; ends the process where they are wrong, or ask for help.
 pub fn parse() -> Cli {
-    Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|error| error.exit())
+    let arguments: Vec<OsString> = env::args_os().collect();
+    let given = Given::of(&command(), &arguments);
+    ui::set_color(match given.color() {
+        ColorWhen::Auto => None,
+        ColorWhen::Always => Some(true),
+        ColorWhen::Never => Some(false),
+    });
+    let command = variables::yielding(command(), &given);
+    let read = command.clone().try_get_matches_from(&arguments).and_then(|matches| {
+        let mut cli = Cli::from_arg_matches(&matches)?;
+        cli.global.variables = variables::used(&matches);
+        Ok(cli)
+    });
+    read.unwrap_or_else(|error| {
+        // Where stderr is closed there is nobody to tell.
+        let _ = error.print();
+        let own = (error.kind() == ErrorKind::UnknownArgument).then(|| bench::note_on(&arguments)).flatten();
+        for line in variables::blamed(&error, &command, &given).into_iter().chain(own) {
+            ui::print_note(&line);
+        }
+        process::exit(error.exit_code())
+    })
 }
 
 /// Runs the verb, and says how it ended.

@@ -13,6 +13,7 @@ mod trial;
 mod values;
 mod watch;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread;
 
@@ -39,7 +40,7 @@ use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
 use crate::ui::bench::LiveBench;
-use crate::units::{Name, TimeSpan};
+use crate::units::{Name, Rate, TimeSpan};
 
 /// Arguments of `scalectl bench`.
 #[derive(Debug, clap::Args)]
@@ -386,6 +387,16 @@ fn failure(error: bench::Error) -> Failure {
         }
         bench::Error::Interrupted => Failure::interrupted(error.to_string()),
         bench::Error::Setup(reason) if reason.to_string().contains("io_uring") => {
+/// What explains a refused command line: `-q` is a rate in hey and oha, whose lines are known by heart.
+pub(super) fn note_on(arguments: &[OsString]) -> Option<String> {
+    let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let mut pairs = words.iter().zip(words.iter().skip(1));
+    let (_, rate) = pairs.find(|(flag, rate)| **flag == "-q" && rate.parse::<Rate>().is_ok())?;
+    words
+        .contains(&"bench")
+        .then(|| format!("-q is --quiet, which has no value; {rate} requests a second are -r {rate}"))
+}
+
             Failure::failed("this system refuses io_uring")
                 .because(reason.to_string())
                 .hint("containers usually forbid it; leave the choice to the generator with --io auto")
