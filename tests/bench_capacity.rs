@@ -162,6 +162,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
         (&["--precision", "0.1%"], "from 0.5% to 100%"),
         (&["--precision", "5"], "a percentage"),
         (&["--probe-time", "0s"], "the duration must be longer than 0"),
+        (&["--output", "json=/nowhere/x.json"], "cannot write /nowhere/x.json"),
         (&["--output", "csv"], "writes text, json and markdown, not csv"),
     ] {
         let output = scalectl(&[&["bench", &url, "--find-max"], arguments].concat());

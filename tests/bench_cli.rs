@@ -68,6 +68,19 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--slo", "p99=5ms"], "write one like"),
         (&["--output", "jsn"], "there are text, json"),
         (&["--output", "text", "--json"], "only one format can go to stdout"),
+        (&["--output", "json=/nowhere/x.json"], "cannot write /nowhere/x.json"),
+        (&["--output", "json=x.out", "--output", "csv=./x.out"], "json and csv go to the same file"),
+        (&["--workload", "mix"], "--workload names a mix of a scalectl.toml"),
+        (&["--votes", "5"], "--votes is about --find-max"),
+        (&["--probe-time", "1s"], "--probe-time is about --find-max"),
+        (&["--insecure"], "--insecure is about TLS"),
+        (&["--try", "--find-max"], "cannot be used with"),
+        (&["--urls", "/dev/null"], "/dev/null: no URL in it"),
+        (&["-d", "@-"], "a body is not read from stdin"),
+        (&["-D", "-"], "a body is not read from stdin"),
+        (&["--rps", "20000000"], "up to 10000k"),
+        (&["--rps", "1e9"], "without an exponent"),
+        (&["-q", "100"], "100 requests a second are -r 100"),
     ] {
         let output = scalectl(&[&["bench", &url], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));

@@ -1,6 +1,7 @@
 //! `scalectl bench --find-max`.
 
 use std::io;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -8,12 +9,19 @@ use super::{failure, interrupt_on_signal};
 use crate::bench::search::{End, Plan};
 use crate::bench::{self, Capacity, Config, Measure};
 use crate::cli::Global;
+use crate::cli::outputs::{self, write_each};
 use crate::cli::report::write_plain;
 use crate::error::{Exit, Failure};
 use crate::report::{self, Format, Output};
 use crate::ui::bench::LiveBench;
 use crate::units::{Percent, TimeSpan};
 
+/// How long each rate is tried, unless told.
+const PROBE_TIME: TimeSpan = TimeSpan(Duration::from_secs(10));
+/// How close the two ends of the answer are, unless told.
+const PRECISION: f64 = 0.05;
+/// How often both ends are tried, unless told.
+const VOTES: u32 = 3;
 /// The lowest rate that is tried: a probe of ten seconds has one request then.
 const FLOOR: f64 = 0.1;
 /// The highest; no generator reaches it.
@@ -27,22 +35,32 @@ const MOST_PROBES: usize = 80;
 #[derive(Debug, clap::Args)]
 pub struct FindMax {
     /// Find the highest rate that holds every objective: double --rps until one is missed, then narrow it down
-    #[arg(long, conflicts_with_all = ["number", "duration", "stages"], help_heading = "Highest rate")]
+    #[arg(long, conflicts_with_all = ["number", "duration", "stages", "try"], help_heading = "Highest rate")]
     find_max: bool,
-    /// How long each rate is tried
-    #[arg(long, value_name = "TIME", default_value = "10s", help_heading = "Highest rate")]
-    probe_time: TimeSpan,
-    /// How close the two ends of the answer are
-    #[arg(long, value_name = "PERCENT", default_value = "5%", help_heading = "Highest rate")]
-    precision: Percent,
-    /// How often both ends are tried, of which most decide; an odd number
-    #[arg(long, value_name = "N", default_value_t = 3, help_heading = "Highest rate")]
-    votes: u32,
+    /// How long each rate is tried [default: 10s]
+    #[arg(long, value_name = "TIME", help_heading = "Highest rate")]
+    probe_time: Option<TimeSpan>,
+    /// How close the two ends of the answer are [default: 5%]
+    #[arg(long, value_name = "PERCENT", help_heading = "Highest rate")]
+    precision: Option<Percent>,
+    /// How often both ends are tried, of which most decide; an odd number [default: 3]
+    #[arg(long, value_name = "N", help_heading = "Highest rate")]
+    votes: Option<u32>,
 }
 
 impl FindMax {
     /// What its result can be written as.
     const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Markdown];
+
+    /// The flags that say how the highest rate is looked for, by identifier and name, as far as they are given.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let flags = [
+            (self.probe_time.is_some(), ("probe_time", "--probe-time")),
+            (self.precision.is_some(), ("precision", "--precision")),
+            (self.votes.is_some(), ("votes", "--votes")),
+        ];
+        flags.into_iter().filter_map(|(is_given, names)| is_given.then_some(names))
+    }
 
     /// Whether the highest rate is asked for.
     pub fn is_wanted(&self) -> bool {
@@ -60,29 +78,31 @@ impl FindMax {
             let what = format!("--find-max writes text, json and markdown, not {}", other.format);
             return Err(Failure::usage(what).hint("bench the rate that it finds for the other formats").into());
         }
+        outputs::check(outputs)?;
         interrupt_on_signal(config.control.clone())?;
         let is_live = !global.quiet && io::IsTerminal::is_terminal(&io::stderr());
         let run = |config: &Config| bench::run(config, &mut LiveBench::new(!is_live));
         let seen = |probe: &bench::Probe| global.say(&report::probe(probe));
-        let found = bench::find_max(config, &plan, self.probe_time, run, seen).map_err(failure)?;
-        for output in outputs {
+        let found =
+            bench::find_max(config, &plan, self.probe_time.unwrap_or(PROBE_TIME), run, seen).map_err(failure)?;
+        write_each(outputs, |output| {
             write_plain(output, |out| match output.format {
                 Format::Json => report::capacity_json(&found, out),
                 Format::Markdown => report::capacity_markdown(&found, out),
                 _ => report::capacity(&found, out, columns),
-            })?;
-        }
+            })
+        })?;
         Ok(exit_of(&found))
     }
 
     fn plan(&self, config: &Config) -> Result<Plan, Failure> {
-        let precision = self.precision.fraction();
-        if !(FINEST..=1.0).contains(&precision) {
-            let what = format!("the precision must be from 0.5% to 100%, not {}", self.precision);
-            return Err(Failure::usage(what));
+        let precision = self.precision.map_or(PRECISION, Percent::fraction);
+        let votes = self.votes.unwrap_or(VOTES);
+        if let Some(given) = self.precision.filter(|_| !(FINEST..=1.0).contains(&precision)) {
+            return Err(Failure::usage(format!("the precision must be from 0.5% to 100%, not {given}")));
         }
-        if self.votes.is_multiple_of(2) || self.votes > 99 {
-            let what = format!("the number of votes must be odd and at most 99, not {}", self.votes);
+        if votes.is_multiple_of(2) || votes > 99 {
+            let what = format!("the number of votes must be odd and at most 99, not {votes}");
             return Err(Failure::usage(what).hint("an even number may leave no majority"));
         }
         if config.closed_loop {
@@ -100,10 +120,10 @@ impl FindMax {
         Ok(Plan {
             start: config.rate.per_second(),
             precision,
-            votes: self.votes,
+            votes,
             floor: FLOOR.min(config.rate.per_second()),
             ceiling: CEILING,
-            most_probes: MOST_PROBES * self.votes.div_ceil(3) as usize,
+            most_probes: MOST_PROBES * votes.div_ceil(3) as usize,
         })
     }
 }

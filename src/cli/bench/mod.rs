@@ -34,7 +34,7 @@ use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, outputs, url};
 use crate::bench::{
-    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Slo, Summary, Target,
+    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Scheme, Slo, Summary, Target,
 };
 use crate::error::{Exit, Failure};
 use crate::report::Output;
@@ -144,6 +144,7 @@ impl Args {
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
         let (config, replay) = self.config(global)?;
+        self.refuse_idle_flags(&config, global)?;
         if self.print_config {
             return print_config::run(&self, &config, replay.as_ref(), global);
         }
@@ -156,15 +157,15 @@ impl Args {
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
+        outputs::check(&outputs)?;
         let (mut recording, outputs) = Recording::new(LiveBench::new(global.quiet), outputs)?;
         let mut watched = Watched::new(&mut recording, self.watch.metrics_listen)?;
-        outputs::check(&outputs)?;
         let summary = measure(&config, &mut watched)?;
         let written = emit(&summary, &outputs, global);
         recording.finish()?;
+        written?;
         Ok(exit_of(&summary))
     }
-        written?;
 
     /// The run, and the log that its requests come from, where there is one.
     fn config(&self, global: &Global) -> Result<(Config, Option<Replay>), Failure> {
@@ -189,6 +190,10 @@ impl Args {
                 config
             }
             None => {
+                if self.workload.is_some() && !global.is_from_variable("workload") {
+                    let what = "--workload names a mix of a scalectl.toml, which a URL has none of";
+                    return Err(Failure::usage(what).hint("name a service of the project, or give --bench-file FILE"));
+                }
                 let target = match &self.target {
                     Some(target) => parse(target)?,
                     None => self.request.first_target()?.map_or_else(|| parse(""), Ok)?,
@@ -231,6 +236,26 @@ impl Args {
             config.slos.clone_from(&self.slo);
         }
         Ok((config, replay))
+    }
+
+    /// Refuses flags that would do nothing here, and tells of one that hardly does what was meant. A variable may be set
+    /// for other runs.
+    fn refuse_idle_flags(&self, config: &Config, global: &Global) -> Result<(), Failure> {
+        let is_flag = |id: &str| !global.is_from_variable(id);
+        if !self.find_max.is_wanted()
+            && let Some((_, flag)) = self.find_max.given().find(|(id, _)| is_flag(id))
+        {
+            return Err(Failure::usage(format!("{flag} is about --find-max, which is not given"))
+                .hint("add --find-max, or leave it out"));
+        }
+        if self.insecure && is_flag("insecure") && config.target.scheme == Scheme::Http {
+            return Err(Failure::usage(format!("--insecure is about TLS, and {} has none", config.target.origin()))
+                .hint("write https://, or leave it out"));
+        }
+        if let Some(time) = self.request.time_for_body() {
+            global.say(&format!("note: \"{time}\" is the body of each request; how long they are sent is -z {time}"));
+        }
+        Ok(())
     }
 
     /// Refuses what would replace the timing of a log that a bench file names; beside `--replay` the flags themselves
@@ -362,6 +387,16 @@ fn is_hangup_ignored() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
+/// What explains a refused command line: `-q` is a rate in hey and oha, whose lines are known by heart.
+pub(super) fn note_on(arguments: &[OsString]) -> Option<String> {
+    let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let mut pairs = words.iter().zip(words.iter().skip(1));
+    let (_, rate) = pairs.find(|(flag, rate)| **flag == "-q" && rate.parse::<Rate>().is_ok())?;
+    words
+        .contains(&"bench")
+        .then(|| format!("-q is --quiet, which has no value; {rate} requests a second are -r {rate}"))
+}
+
 fn failure(error: bench::Error) -> Failure {
     match &error {
         bench::Error::Config(ConfigError::Mix(mix)) => {
@@ -387,16 +422,6 @@ fn failure(error: bench::Error) -> Failure {
         }
         bench::Error::Interrupted => Failure::interrupted(error.to_string()),
         bench::Error::Setup(reason) if reason.to_string().contains("io_uring") => {
-/// What explains a refused command line: `-q` is a rate in hey and oha, whose lines are known by heart.
-pub(super) fn note_on(arguments: &[OsString]) -> Option<String> {
-    let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    let (_, rate) = pairs.find(|(flag, rate)| **flag == "-q" && rate.parse::<Rate>().is_ok())?;
-    words
-        .contains(&"bench")
-        .then(|| format!("-q is --quiet, which has no value; {rate} requests a second are -r {rate}"))
-}
-
             Failure::failed("this system refuses io_uring")
                 .because(reason.to_string())
                 .hint("containers usually forbid it; leave the choice to the generator with --io auto")

@@ -1,12 +1,13 @@
 //! What is sent, and what is expected in return, as flags.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
 
 use crate::bench::{self, AssertSpec, Config, RequestSpec, StatusSet, Target};
 use crate::error::Failure;
+use crate::units::TimeSpan;
 
 /// How many URLs one run may have figures of.
 const MOST_URLS: usize = 200;
@@ -81,14 +82,19 @@ impl RequestArgs {
     pub fn first_target(&self) -> Result<Option<Target>, Failure> {
         let Some(file) = &self.urls else { return Ok(None) };
         let lines = lines(file)?;
-        let (number, line) =
-            lines.first().ok_or_else(|| Failure::usage(format!("{}: no URL in it", file.display())))?;
+        let (number, line) = lines.first().ok_or_else(|| no_url(file))?;
         target_of(line).map(Some).map_err(|why| Failure::usage(format!("{}:{number}: {why}", file.display())))
     }
 
     /// Whether the target is in a file of URLs.
     pub fn describes_urls(&self) -> bool {
         self.urls.is_some()
+    }
+
+    /// A body that is likely meant as a duration, as in `wrk -d 10s`: a GET has none.
+    pub fn time_for_body(&self) -> Option<&str> {
+        let is_get = self.method.is_none() && self.content_type.is_none();
+        self.body.as_deref().filter(|body| is_get && body.parse::<TimeSpan>().is_ok())
     }
 
     /// Whether a request is described, so that a workload's own do not count.
@@ -110,6 +116,9 @@ impl RequestArgs {
         let request = self.request(&target.path)?;
         let Some(file) = &self.urls else { return Ok(vec![request]) };
         let lines = lines(file)?;
+        if lines.is_empty() {
+            return Err(no_url(file));
+        }
         if lines.len() > MOST_URLS {
             let what =
                 format!("{}: {} URLs, and a run has figures of at most {MOST_URLS}", file.display(), lines.len());
@@ -143,6 +152,10 @@ impl RequestArgs {
             Some((_, Some(file))) => request.body_file = Some(file.into()),
             Some((text, None)) => request.body = Some(text.to_owned()),
             None => request.body_file.clone_from(&self.body_file),
+        }
+        if request.body_file.as_deref() == Some(Path::new("-")) {
+            return Err(Failure::usage("a body is not read from stdin, which can be read only once")
+                .hint("write it to a file, and give that: --body-file FILE"));
         }
         if let Some(text) = &self.body_json {
             let json = serde_json::from_str(text);
@@ -197,6 +210,10 @@ impl RequestArgs {
             request.assert.extend(self.assertions.iter().cloned());
         }
     }
+}
+
+fn no_url(file: &Path) -> Failure {
+    Failure::usage(format!("{}: no URL in it", file.display())).hint("write a URL or a path on each line")
 }
 
 fn target_of(line: &str) -> Result<Target, String> {
