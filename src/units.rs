@@ -356,7 +356,8 @@ text_type!(Cpu, Cpu::EXPECTED, r"^\s*[0-9.]+\s*m?$", number: Cpu::from_cores);
 pub struct Rate(f64);
 
 impl Rate {
-    const EXPECTED: &'static str = "a rate in requests a second above 0, like 1000, \"0.5\", \"10k\" or \"100rps\"";
+    const EXPECTED: &'static str = "a rate in requests a second above 0 and up to 10000k, without an exponent, like 1000, \
+                                    \"0.5\", \"10k\" or \"100rps\"";
     /// Ten million a second: above what one machine's clock and network can mean.
     const MAX: f64 = 1e7;
 

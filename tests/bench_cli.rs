@@ -92,8 +92,106 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         assert_eq!(output.status.code(), Some(2));
         assert!(stderr(&output).contains(said), "{}", stderr(&output));
     }
+    let output = scalectl(&["bench", "http://ada:hunter2@localhost/"]);
+    let said = stderr(&output);
+    assert!(output.status.code() == Some(2) && said.contains("--user") && !said.contains("hunter2"), "{said}");
     assert_eq!(server.count(), 0);
     assert_eq!(server.connections(), 0);
+}
+
+fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_scalectl"));
+    command.args(["bench", "http://127.0.0.1:9/", "--print-config", "--seed", "1"]).args(arguments);
+    command.envs(variables.iter().copied()).output().unwrap()
+}
+
+/// A flag goes before the variables that it cannot be used with, and a variable that is empty is none.
+#[test]
+fn a_flag_goes_before_variables() {
+    for (variable, flags) in [
+        (("SCALECTL_DURATION", "5s"), &["-n", "5"][..]),
+        (("SCALECTL_BENCH_REQUESTS", "5"), &["-z", "7s"]),
+        (("SCALECTL_RPS", "7"), &["--stage", "5rps:2s"]),
+        (("SCALECTL_RPS", "7"), &["--rps", "5"]),
+        (("SCALECTL_HTTP", "1.1"), &["--http2"]),
+        (("SCALECTL_ARRIVALS", "poisson"), &["--replay", "LOG"]),
+        (("SCALECTL_DURATION", "5s"), &["--find-max"]),
+        (("SCALECTL_BENCH_BODY", "x"), &["--form", "a=b"]),
+        (("SCALECTL_BENCH_TRY", "0"), &[]),
+        (("SCALECTL_RPS", ""), &[]),
+        (("SCALECTL_DURATION", ""), &[]),
+        (("SCALECTL_BENCH_HTTP2", ""), &[]),
+        // Set for other runs.
+        (("SCALECTL_WORKLOAD", "mix"), &[]),
+        (("SCALECTL_BENCH_VOTES", "5"), &[]),
+        (("SCALECTL_BENCH_INSECURE", "1"), &["--rps", "5"]),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log").display().to_string();
+        let line = "h - - [10/Oct/2000:13:55:01 +0000] \"GET /x HTTP/1.1\" 200 1 \"-\" \"-\"\n";
+        fs::write(&log, line.repeat(2)).unwrap();
+        let flags: Vec<&str> = flags.iter().map(|flag| if *flag == "LOG" { &log } else { *flag }).collect();
+        let (with, without) = (printed(&flags, &[variable]), printed(&flags, &[]));
+        let said = stderr(&with);
+        assert!(with.status.success() && without.status.success(), "{variable:?} {flags:?}: {said}");
+        let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap().replace("insecure = true\n", "");
+        assert_eq!(text(&with), text(&without), "{variable:?} {flags:?}");
+    }
+    // It counts where nothing contradicts it.
+    let text = String::from_utf8(printed(&["-n", "5"], &[("SCALECTL_RPS", "7")]).stdout).unwrap();
+    assert!(text.contains("rate = \"7\""), "{text}");
+    for (variables, said) in [
+        (&[("SCALECTL_RPS", "fast")][..], "--rps is set by the variable SCALECTL_RPS"),
+        (
+            &[("SCALECTL_RPS", "5"), ("SCALECTL_BENCH_STAGE", "5rps:1s")],
+            "--stage is set by the variable SCALECTL_BENCH_STAGE",
+        ),
+    ] {
+        let output = printed(&[], variables);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(said), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn colours_are_as_told_on_stderr_too() {
+    let coloured = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_scalectl")).args(arguments).env("CLICOLOR_FORCE", "1").output();
+        stderr(&output.unwrap()).contains('\u{1b}')
+    };
+    // Of the program itself, and of what reads its arguments.
+    for wrong in [&["report", "/nowhere"][..], &["bench", "--rps", "fast"]] {
+        assert!(coloured(wrong), "{wrong:?}: forced by the environment");
+        assert!(!coloured(&[&["--color", "never"], wrong].concat()), "{wrong:?}");
+        let piped = scalectl(&[&["--color", "always"], wrong].concat());
+        assert!(stderr(&piped).contains('\u{1b}') && !stderr(&scalectl(wrong)).contains('\u{1b}'), "{wrong:?}");
+    }
+}
+
+/// What curl, wrk and hey would have done with the same line is not done, and that is said.
+#[test]
+fn a_body_that_reads_as_a_duration_is_told_of() {
+    let output = printed(&["-t2", "-c4", "-d1s"], &[]);
+    assert!(
+        output.status.success() && stderr(&output).contains("how long they are sent is -z 1s"),
+        "{}",
+        stderr(&output)
+    );
+    for more in [&["-d", "1s", "-m", "POST"][..], &["-d", "hello"], &["-d", "1s", "-q"]] {
+        assert!(!stderr(&printed(more, &[])).contains("-z"), "{more:?}");
+    }
+}
+
+#[test]
+fn numbers_of_a_bench_file_need_no_quotes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("load.toml").display().to_string();
+    fs::write(&file, "target = \"http://127.0.0.1:9/\"\nrps = 5\nhttp = 1.1\n[bench.default]\n").unwrap();
+    let output = scalectl(&["bench", "--bench-file", &file, "--print-config"]);
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    assert!(text.contains("rate = \"5\""), "{text}{}", stderr(&output));
+    fs::write(&file, "target = \"http://127.0.0.1:9/\"\nrps = true\n[bench.default]\n").unwrap();
+    let output = scalectl(&["bench", "--bench-file", &file, "--print-config"]);
+    assert!(output.status.code() == Some(2) && stderr(&output).contains("a text or a number"), "{}", stderr(&output));
 }
 
 #[test]
@@ -107,6 +205,10 @@ fn a_target_that_cannot_be_reached_is_named_with_the_cause() {
     let output = scalectl(&["bench", "http://name.invalid/"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("name.invalid:80") && stderr(&output).contains("dns"), "{}", stderr(&output));
+    let output = scalectl(&["bench", "http://[::1]:9/", "--bind", "127.0.0.1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = stderr(&output);
+    assert!(said.contains("::1 has IPv6 addresses only") && !said.contains("spelling"), "{said}");
     // It speaks no TLS, and waits for the end of a request that never comes.
     let server = Server::start(|_| Fate::Close);
     let output = scalectl(&["bench", &server.url().replace("http://", "https://"), "--timeout", "500ms"]);
@@ -518,3 +620,25 @@ fn one_output_that_fails_costs_no_other() {
     assert!(!file("new.csv").exists());
 }
 
+#[test]
+fn a_run_that_does_not_begin_leaves_the_logs_of_others_as_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.hlog"), folder.path().join("new.hlog"));
+    fs::write(&old, "an earlier run\n".repeat(1000)).unwrap();
+    let outputs = [&old, &new].map(|path| format!("hlog={}", path.display()));
+    let flags = ["-n", "5", "-q", "-o", &outputs[0], "-o", &outputs[1]];
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    for (url, more, code) in [("http://127.0.0.1:1/", &[][..], 1), (&server.url(), &["--metrics-listen", &address], 2)]
+    {
+        let output = scalectl(&[&["bench", url], &flags[..], more].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(fs::read_to_string(&old).unwrap().starts_with("an earlier run\n") && !new.exists());
+    }
+    assert_exit(&scalectl(&[&["bench", &server.url()], &flags[..]].concat()), 0);
+    for path in [&old, &new] {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.starts_with('#') && !text.contains("earlier"), "{text}");
+    }
+}

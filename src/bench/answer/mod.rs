@@ -66,6 +66,14 @@ impl Answer {
         self.headers(name).next()
     }
 
+    /// Whether there is a header of this name, whatever its value is made of.
+    pub fn has_header(&self, name: &str) -> bool {
+        self.lines().any(|line| {
+            let colon = line.iter().position(|byte| *byte == b':');
+            colon.is_some_and(|at| line[..at].trim_ascii().eq_ignore_ascii_case(name.as_bytes()))
+        })
+    }
+
     fn lines(&self) -> impl Iterator<Item = &[u8]> {
         let after_status = self.head.iter().position(|b| *b == b'\n').map_or(self.head.len(), |at| at + 1);
         let lines: Range<usize> = after_status..self.head.len();
@@ -84,6 +92,8 @@ mod tests {
         assert_eq!(answer.headers("SET-COOKIE").collect::<Vec<_>>(), ["a=1", "b=2"]);
         assert_eq!(answer.header("x"), Some("y:z"));
         assert_eq!(answer.header("HTTP/1.1 200 OK"), None);
+        answer.take_head(b"HTTP/1.1 302 Found\r\nLocation: /\xff\r\n\r\n");
+        assert!(answer.header("location").is_none() && answer.has_header("location") && !answer.has_header("x"));
         answer.take_body(&vec![1; MOST_BODY - 1]);
         answer.take_body(&[2]);
         assert!(!answer.is_cut());

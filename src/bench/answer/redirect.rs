@@ -59,7 +59,9 @@ impl Following {
             return lost(format!("status {status} after {times}, which --redirects allows"));
         }
         let Some(location) = answer.and_then(|answer| answer.header("location")) else {
-            return lost(format!("status {status} without a Location"));
+            let is_there = answer.is_some_and(|answer| answer.has_header("location"));
+            let what = if is_there { "with a Location that is not UTF-8" } else { "without a Location" };
+            return lost(format!("status {status} {what}"));
         };
         let (method, first) = method_and_path(head);
         let path = hop.map_or(first, |hop| hop.path.as_str());
@@ -200,9 +202,12 @@ mod tests {
     #[test]
     fn what_leads_nowhere_says_why() {
         let taken = Hop { taken: 2, path: "/".to_owned(), is_get: false };
+        let mut unreadable = Answer::default();
+        unreadable.take_head(b"HTTP/1.1 302 Found\r\nLocation: /\xff\r\n\r\n");
         for (following, answer, hop, said) in [
             (follow(2), answer("/n"), Some(&taken), "status 302 after 2 redirects, which --redirects allows"),
             (follow(1), Answer::default(), None, "status 302 without a Location"),
+            (follow(1), unreadable, None, "status 302 with a Location that is not UTF-8"),
             (follow(1), answer("https://x.test:81/"), None, "to https://x.test:81: a run has one target"),
             (follow(1), answer("http://y.test/"), None, "to http://y.test: a run has one target"),
             (follow(1), answer("http://[:"), None, "status 302 to \"http://[:\": "),

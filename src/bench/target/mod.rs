@@ -58,7 +58,7 @@ impl FromStr for Target {
 
     /// Accepts `http://host:port/path?query`, and the same without a scheme.
     fn from_str(url: &str) -> Result<Self, TargetError> {
-        let malformed = |why: &str| TargetError::Malformed { url: url.to_owned(), why: why.to_owned() };
+        let malformed = |why: &str| TargetError::Malformed { url: without_user(url), why: why.to_owned() };
         // "://" inside a query is no scheme.
         let before = url.find("://").filter(|at| !url[..*at].contains(['/', '?', ':']));
         let (scheme, rest) = match before.map(|at| (&url[..at], &url[at + 3..])) {
@@ -66,14 +66,14 @@ impl FromStr for Target {
             Some((scheme, rest)) => match scheme.to_ascii_lowercase().as_str() {
                 "http" => (Scheme::Http, rest),
                 "https" => (Scheme::Https, rest),
-                other => return Err(TargetError::Scheme { url: url.to_owned(), scheme: other.to_owned() }),
+                other => return Err(TargetError::Scheme { url: without_user(url), scheme: other.to_owned() }),
             },
         };
         let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
         let (authority, behind) = rest.split_at(end);
         let path = behind.split('#').next().unwrap_or_default();
         if authority.contains('@') {
-            return Err(malformed("user and password in it are not supported; use -H 'Authorization: …'"));
+            return Err(malformed("user and password do not belong there; give them as --user NAME:PASSWORD"));
         }
         if authority.is_empty() {
             return Err(malformed("it names no host"));
@@ -93,6 +93,16 @@ impl FromStr for Target {
         }
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
         Ok(Self { scheme, host: host.to_owned(), port, path })
+    }
+}
+
+/// A URL as it may be shown: without user and password.
+fn without_user(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |at| at + 3);
+    let end = url[begin..].find(['/', '?', '#']).map_or(url.len(), |at| begin + at);
+    match url[begin..end].rfind('@') {
+        Some(at) => format!("{}***{}", &url[..begin], &url[begin + at..]),
+        None => url.to_owned(),
     }
 }
 
@@ -183,10 +193,11 @@ mod tests {
             ("http://x[::1]/", "invalid"),
             ("http://[::1]80/", "invalid"),
             ("http://[x]:80/", "invalid"),
-            ("http://ada:pw@x/", "Authorization"),
+            ("http://ada:pw@x/", "--user NAME:PASSWORD"),
+            ("ftp://ada:p@pw@x/", "\"ftp://***@x/\""),
         ] {
             let error = text.parse::<Target>().unwrap_err().to_string();
-            assert!(error.contains(why), "{text}: {error}");
+            assert!(error.contains(why) && !error.contains("pw@"), "{text}: {error}");
         }
     }
 }

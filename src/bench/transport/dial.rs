@@ -199,15 +199,21 @@ fn look_up(target: &Target, reach: &Reach) -> Result<(Vec<Endpoint>, Option<u64>
             (found.map(|address| address.ip()).collect(), Some(now_ns().saturating_sub(begun)))
         }
     };
-    let is_wanted = |address: &IpAddr| {
-        let is_left = reach.sources.is_empty() || reach.sources.iter().any(|s| s.is_ipv4() == address.is_ipv4());
-        reach.family.is_none_or(|family| family.has(address)) && is_left
+    let wanted: Vec<_> =
+        found.into_iter().filter(|address| reach.family.is_none_or(|family| family.has(address))).collect();
+    if wanted.is_empty() {
+        let kind = reach.family.map_or(String::new(), |family| format!("{family} "));
+        return Err(unknown(format!("{host} has no {kind}address")));
+    }
+    let can_leave = |address: &&IpAddr| {
+        reach.sources.is_empty() || reach.sources.iter().any(|source| source.is_ipv4() == address.is_ipv4())
     };
     let endpoints: Vec<_> =
-        found.into_iter().filter(is_wanted).map(|ip| Endpoint::Tcp(SocketAddr::new(ip, port))).collect();
-    if !endpoints.is_empty() {
-        return Ok((endpoints, dns_ns));
+        wanted.iter().filter(can_leave).map(|ip| Endpoint::Tcp(SocketAddr::new(*ip, port))).collect();
+    if endpoints.is_empty() {
+        let (own, other) = if wanted[0].is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
+        let why = format!("{host} has {own} addresses only, which --bind with {other} addresses cannot reach");
+        return Err(Fault::new(Phase::Connect, Cause::Other, Side::Client, why));
     }
-    let kind = reach.family.map_or("usable".to_owned(), |family| family.to_string());
-    Err(unknown(format!("{host} has no {kind} address")))
+    Ok((endpoints, dns_ns))
 }

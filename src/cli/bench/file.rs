@@ -1,8 +1,9 @@
 //! A run described in a file of its own: read, and written from what the flags say.
 
 use std::collections::BTreeMap;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::fs;
+use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -120,8 +121,33 @@ impl<T: Display> Serialize for Text<T> {
 }
 
 impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
+    /// A number is read as its text: `rps = 5` as `--rps 5`.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map(Self).map_err(de::Error::custom)
+        struct Visitor<T>(PhantomData<T>);
+        impl<T: FromStr<Err: Display>> de::Visitor<'_> for Visitor<T> {
+            type Value = Text<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a text or a number")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<T>, E> {
+                text.parse().map(Text).map_err(E::custom)
+            }
+
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<T>, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<T>, E> {
+                self.visit_str(&number.to_string())
+            }
+
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text<T>, E> {
+                self.visit_str(&number.to_string())
+            }
+        }
+        deserializer.deserialize_any(Visitor(PhantomData))
     }
 }
 
