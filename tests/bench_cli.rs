@@ -158,6 +158,9 @@ fn colours_are_as_told_on_stderr_too() {
         let output = Command::new(env!("CARGO_BIN_EXE_scalectl")).args(arguments).env("CLICOLOR_FORCE", "1").output();
         stderr(&output.unwrap()).contains('\u{1b}')
     };
+    let help =
+        Command::new(env!("CARGO_BIN_EXE_scalectl")).args(["bench", "-h", "--color", "always"]).output().unwrap();
+    assert!(help.stdout.contains(&0x1b), "help is coloured as told");
     // Of the program itself, and of what reads its arguments.
     for wrong in [&["report", "/nowhere"][..], &["bench", "--rps", "fast"]] {
         assert!(coloured(wrong), "{wrong:?}: forced by the environment");
@@ -524,6 +527,21 @@ fn a_hangup_that_is_ignored_ends_nothing() {
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&json["interrupted"], &json["counts"]["ok"]), (&false.into(), &30.into()));
     drop(progress);
+}
+
+/// Nobody reads the progress any more: the run goes on, and its result is written.
+#[test]
+fn the_result_outlives_the_reader_of_the_progress() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let mut child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+        .args(["bench", &server.url(), "-n", "50", "--rps", "20", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(child.stderr.take().unwrap()).lines().next().unwrap().unwrap();
+    let json: Value = serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap();
+    assert_eq!(json["counts"]["ok"], 50);
 }
 
 /// What is in the log comes, in its order, and nothing that may change something; what is left out is said.

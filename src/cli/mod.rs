@@ -117,7 +117,7 @@ impl Global {
     /// Tells something on stderr, unless told to be quiet.
     pub fn say(&self, text: &str) {
         if !self.quiet {
-            anstream::eprintln!("{text}");
+            ui::say(text);
         }
     }
 

@@ -21,7 +21,10 @@ impl Given {
     /// Reads the command line, and no variable but the one for colours.
     pub fn of(command: &Command, arguments: &[OsString]) -> Self {
         let command = without(command.clone(), |arg| arg.get_id() != "color").ignore_errors(true);
-        // Help and the version are no mistakes, but nothing to look into either.
+        // Asking for these ends the reading, and nothing would be known.
+        let is_question =
+            |word: &&OsString| ["--help", "-h", "--version", "-V"].iter().any(|question| *word == question);
+        let arguments = arguments.iter().filter(|word| !is_question(word));
         Self { matches: command.try_get_matches_from(arguments).ok() }
     }
 

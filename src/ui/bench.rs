@@ -109,7 +109,7 @@ impl Observer for LiveBench {
                 let second = snapshot.elapsed_ns / 1_000_000_000;
                 if second > self.printed_second {
                     self.printed_second = second;
-                    anstream::eprintln!("{second:>4} s  {figures}{state}");
+                    super::say(&format!("{second:>4} s  {figures}{state}"));
                 }
             }
         }

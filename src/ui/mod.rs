@@ -35,7 +35,7 @@ pub fn print_note(text: &str) {
 }
 
 /// Prints a line on stderr; where that is gone, as after the end of a terminal, there is nobody to tell.
-fn say(line: &str) {
+pub fn say(line: &str) {
     let _ = writeln!(anstream::stderr(), "{line}");
 }
 

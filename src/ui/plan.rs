@@ -39,8 +39,8 @@ impl PlanProgress {
         }
         match &self.bars {
             // The bars have to move out of the way of a line.
-            Some(bars) => bars.suspend(|| anstream::eprintln!("{text}")),
-            None => anstream::eprintln!("{text}"),
+            Some(bars) => bars.suspend(|| super::say(&text)),
+            None => super::say(&text),
         }
     }
 

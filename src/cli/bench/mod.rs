@@ -148,8 +148,8 @@ impl Args {
         if self.print_config {
             return print_config::run(&self, &config, replay.as_ref(), global);
         }
-        if let Some(note) = config.reach.notes().filter(|_| !global.quiet) {
-            anstream::eprintln!("note: {note}");
+        if let Some(note) = config.reach.notes() {
+            global.say(&format!("note: {note}"));
         }
         if self.r#try {
             return trial::run(&config, global);
