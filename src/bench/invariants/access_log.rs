@@ -12,7 +12,7 @@ use crate::bench::request::mix::Room;
 use crate::bench::request::workload::RequestSpec;
 use crate::bench::run::config::Config;
 use crate::bench::schedule::SECOND_NS;
-use crate::bench::schedule::log_line::{Format, Line};
+use crate::bench::schedule::log_line::{Format, Line, readable};
 use crate::bench::schedule::replay::{Recording, Speed};
 
 /// Reads a log, and its lines.
@@ -23,7 +23,7 @@ use crate::bench::schedule::replay::{Recording, Speed};
 pub fn access_log(log: &[u8]) {
     let lines: Vec<_> = log.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty()).collect();
     for line in &lines {
-        let line = String::from_utf8_lossy(line);
+        let line = readable(line);
         if let Ok(read) = Format::of(&line).read(&line) {
             is_read_as_written(&read);
         }
@@ -53,6 +53,11 @@ fn is_read_as_written(line: &Line) {
         assert_eq!(again.request, line.request, "{text}");
         is_near(again.took_ns, line.took_ns / 1_000_000 * 1_000_000, &text);
     }
+    // What was encoded once stays.
+    let encoded = read(Format::Json, &json!({"msec": second, "method": method, "uri": path}).to_string());
+    let Ok((_, target)) = &encoded.request else { panic!("{path} cannot be sent once it was encoded") };
+    let again = read(Format::Json, &json!({"msec": second, "method": method, "uri": target}).to_string());
+    assert_eq!(again.request, encoded.request, "{path}");
     let seconds = |ns: f64| ns / SECOND_NS as f64;
     let (ended, took) = (seconds(line.ended_ns as f64), seconds(line.took_ns as f64));
     let caddy = json!({"ts": ended, "request": {"method": method, "uri": path}, "duration": took}).to_string();

@@ -6,7 +6,7 @@ use std::io::{self, BufRead};
 use std::str::FromStr;
 
 use super::SECOND_NS;
-use super::log_line::{Format, Line, Skip};
+use super::log_line::{Format, Line, Skip, readable};
 
 /// How many times as fast as the log a replay is: 2 takes half the time.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -252,7 +252,7 @@ fn each_line(
             _ if bytes.trim_ascii().is_empty() => continue,
             _ => {}
         }
-        let line = String::from_utf8_lossy(bytes.trim_ascii());
+        let line = readable(bytes.trim_ascii());
         let format = *format.get_or_insert_with(|| Format::of(&line));
         take(format.read(&line).map_err(|why| ReplayError::Malformed { line: number, why })?, number)?;
     }
