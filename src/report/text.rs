@@ -91,7 +91,8 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
         load.push((WARN, "closed loop: omits waiting".to_owned()));
     }
     if setup.arrivals == "replay" {
-        load.extend(plain(["replay of a log".to_owned()]));
+        let part = if setup.replay_shortened { "the first part of " } else { "" };
+        load.extend(plain([format!("replay of {part}a log")]));
     }
     if setup.arrivals == Process::Poisson.to_string() {
         load.extend(plain(["Poisson arrivals".to_owned()]));

@@ -2,6 +2,7 @@
 //! same request reads the same.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -10,10 +11,11 @@ use serde_json::json;
 use super::workload::Sent;
 use crate::bench::request::mix::Room;
 use crate::bench::request::workload::RequestSpec;
-use crate::bench::run::config::Config;
+use crate::bench::run::config::{Config, Length};
 use crate::bench::schedule::SECOND_NS;
 use crate::bench::schedule::log_line::{Format, Line, readable};
 use crate::bench::schedule::replay::{Recording, Speed};
+use crate::units::TimeSpan;
 
 /// Reads a log, and its lines.
 ///
@@ -79,8 +81,20 @@ fn is_near(found: u64, expected: u64, text: &str) {
 }
 
 fn is_in_order(recording: Recording, lines: usize) {
+    assert_eq!(recording.count() + recording.skipped().count(), lines as u64, "every line is sent or left out");
+    for part in [1, recording.count() / 2, recording.count()].into_iter().filter(|part| *part > 0) {
+        let first = recording.clone().first(Length::Requests(part));
+        assert_eq!(first.count(), part);
+        let until = Duration::from_nanos(first.duration_ns());
+        let as_long = recording.clone().first(Length::Duration(TimeSpan(until)));
+        assert!(as_long.count() >= part && as_long.duration_ns() == first.duration_ns(), "{part}");
+        can_be_sent_in_order(first);
+    }
+    can_be_sent_in_order(recording);
+}
+
+fn can_be_sent_in_order(recording: Recording) {
     let count = recording.count();
-    assert_eq!(count + recording.skipped().count(), lines as u64, "every line is sent or left out");
     assert!((1..=count).contains(&recording.peak()), "{} at most of {count}", recording.peak());
     assert_eq!((recording.at_ns(count), recording.request(count)), (None, None));
     let instants: Vec<u64> = (0..count).filter_map(|n| recording.at_ns(n)).collect();

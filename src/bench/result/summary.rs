@@ -139,6 +139,9 @@ pub struct Setup {
     /// The stages of the schedule, where it has any.
     #[serde(default)]
     pub stages: Vec<Stage>,
+    /// Whether only the first part of a log was replayed.
+    #[serde(default)]
+    pub replay_shortened: bool,
     /// When the threads woke for what was due.
     #[serde(default)]
     pub pacing: String,
@@ -457,6 +460,7 @@ impl Summary {
             };
             parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
             parts.setup.stages = Stage::together(&parts.setup.stages, &result.setup.stages);
+            parts.setup.replay_shortened |= result.setup.replay_shortened;
             parts.setup.threads += result.setup.threads;
             parts.setup.timestamps = parts.setup.timestamps.max(result.setup.timestamps);
             parts.setup.interrupted |= result.setup.interrupted;

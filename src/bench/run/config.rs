@@ -150,7 +150,7 @@ pub struct Config {
     pub pacing: Pacing,
     /// How sockets are driven; the result says what was chosen.
     pub io: Io,
-    /// How long.
+    /// How long; a log that is replayed was shortened to it when it was read, if at all.
     pub length: Length,
     /// Rates that follow each other, instead of the one rate and the length.
     pub stages: Vec<Stage>,

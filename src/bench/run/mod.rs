@@ -377,6 +377,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         rate: rate(config),
         arrivals: arrivals(config),
         stages: config.stages.clone(),
+        replay_shortened: config.replay.as_ref().is_some_and(|recording| recording.is_shortened()),
         pacing: config.pacing.to_string(),
         seed: config.seed,
         threads,

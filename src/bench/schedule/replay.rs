@@ -6,6 +6,8 @@ use std::io::{self, BufRead};
 use std::str::FromStr;
 
 use super::SECOND_NS;
+use crate::bench::clock::nanos;
+use crate::bench::run::config::Length;
 use super::log_line::{Format, Line, Skip, readable};
 
 /// How many times as fast as the log a replay is: 2 takes half the time.
@@ -112,6 +114,7 @@ pub struct Recording {
     duration_ns: u64,
     peak: u64,
     skipped: Skipped,
+    is_shortened: bool,
 }
 
 /// Every path once, one behind the other.
@@ -194,7 +197,56 @@ impl Recording {
         }
         let entries = laid_out(logged, speed);
         let duration_ns = duration(&entries, speed);
-        Ok(Self { peak: peak(&entries), entries, methods, paths, duration_ns, skipped })
+        Ok(Self { peak: peak(&entries), entries, methods, paths, duration_ns, skipped, is_shortened: false })
+    }
+
+    /// The first part of it: what is due before this time is over, or so many requests; all of it where it is no longer.
+    ///
+    /// T is that time, or the instant at which the next request would be due.
+    #[must_use]
+    pub fn first(mut self, length: Length) -> Self {
+        let all = self.entries.len();
+        let (count, duration_ns) = match length {
+            Length::Duration(span) => {
+                let end = nanos(span.0).min(self.duration_ns);
+                (self.entries.partition_point(|entry| entry.at_ns < end), end)
+            }
+            Length::Requests(count) => {
+                let count = usize::try_from(count).map_or(all, |count| count.min(all));
+                let (taken, behind) = self.entries.split_at(count);
+                let last = taken.last().map_or(0, |entry| entry.at_ns);
+                // T lies behind every request, so those of the last one's instant cannot tell it.
+                let next = behind.iter().map(|entry| entry.at_ns).find(|at_ns| *at_ns > last);
+                (count, next.unwrap_or(self.duration_ns))
+            }
+        };
+        self.is_shortened |= count < all;
+        self.duration_ns = duration_ns;
+        if count < all {
+            self.entries.truncate(count);
+            self.entries.shrink_to_fit();
+            self.peak = peak(&self.entries);
+            self.forget_methods();
+        }
+        self
+    }
+
+    /// Leaves the methods out that no request has.
+    fn forget_methods(&mut self) {
+        let mut is_used = vec![false; self.methods.len()];
+        self.entries.iter().for_each(|entry| is_used[usize::from(entry.method)] = true);
+        let places: Vec<u16> = is_used
+            .iter()
+            .scan(0, |next, is_used| Some(std::mem::replace(next, *next + u16::from(*is_used))))
+            .collect();
+        self.entries.iter_mut().for_each(|entry| entry.method = places[usize::from(entry.method)]);
+        let mut kept = is_used.into_iter();
+        self.methods.retain(|_| kept.next().unwrap_or_default());
+    }
+
+    /// Whether it is the first part of a log only.
+    pub fn is_shortened(&self) -> bool {
+        self.is_shortened
     }
 
     /// How many requests.
@@ -217,7 +269,7 @@ impl Recording {
         &self.methods
     }
 
-    /// The lines that are left out.
+    /// The lines of the whole log that are left out.
     pub fn skipped(&self) -> &Skipped {
         &self.skipped
     }
@@ -328,6 +380,50 @@ mod tests {
         assert_eq!(instants(&recording), [0, 100, 1400]);
         assert_eq!(recording.request(1), Some((0, "/slow")));
         assert_eq!(recording.request(3), None);
+    }
+
+    #[test]
+    fn the_first_part_ends_where_it_was_told_to() {
+        let log: String = [0, 0, 0, 0, 1, 1, 3].map(|second| line(second, "GET / HTTP/1.1", "")).concat();
+        let duration = |text: &str| Length::Duration(text.parse().unwrap());
+        for (speed, length, count, duration_ms) in [
+            ("1", duration("1s"), 4, 1000),
+            ("1", duration("1001ms"), 5, 1001),
+            ("1", duration("3200ms"), 7, 3200),
+            ("1", duration("1h"), 7, 3500),
+            ("2", duration("1s"), 6, 1000),
+            ("1", Length::Requests(1), 1, 250),
+            ("1", Length::Requests(4), 4, 1000),
+            ("2", Length::Requests(6), 6, 1500),
+            ("1", Length::Requests(7), 7, 3500),
+            ("1", Length::Requests(u64::MAX), 7, 3500),
+        ] {
+            let whole = read(&log, speed, false).unwrap();
+            let part = whole.clone().first(length);
+            assert_eq!((part.count(), part.duration_ns()), (count, duration_ms * 1_000_000), "{length:?} at {speed}");
+            assert_eq!(part.is_shortened(), count < 7, "{length:?} at {speed}");
+            assert_eq!(instants(&part), instants(&whole)[..count as usize]);
+            assert_eq!((part.at_ns(count), part.request(count)), (None, None));
+        }
+        assert_eq!(read(&log, "1", false).unwrap().first(Length::Requests(3)).peak(), 3);
+        // Several at the instant of the last one that is taken.
+        let at = |ms: &str| format!("{{\"msec\":9.{ms},\"method\":\"GET\",\"uri\":\"/\"}}\n");
+        let log = ["000", "000", "000", "040"].map(at).concat();
+        for (count, duration_ms) in [(1, 40), (2, 40), (3, 40)] {
+            let part = read(&log, "1", false).unwrap().first(Length::Requests(count));
+            assert_eq!((part.count(), part.duration_ns().div_ceil(1_000_000)), (count, duration_ms));
+        }
+    }
+
+    #[test]
+    fn a_first_part_has_the_methods_of_its_requests() {
+        let log = ["GET /a", "POST /b", "PUT /c", "POST /d"].map(|r| line(0, &format!("{r} HTTP/1.1"), "")).concat();
+        let part = |count| read(&log, "1", true).unwrap().first(Length::Requests(count));
+        assert_eq!([1, 2, 3, 4].map(|count| part(count).methods().len()), [1, 2, 3, 3]);
+        // What begins first is not what was logged first.
+        let slow = line(0, "GET /fast HTTP/1.1", "0.000") + &line(1, "PUT /slow HTTP/1.1", "5.000");
+        let part = read(&slow, "1", true).unwrap().first(Length::Requests(1));
+        assert_eq!((part.methods(), part.request(0)), (&["PUT".to_owned()][..], Some((0, "/slow"))));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub struct BenchFile {
     /// The rate of the workload, or `max`.
     #[serde(skip_serializing_if = "Option::is_none")]
     rps: Option<Text<Rps>>,
-    /// How many requests, instead of the workload's duration.
+    /// How many requests, instead of the workload's duration; of a log that is replayed, like that, its first part.
     #[serde(skip_serializing_if = "Option::is_none")]
     requests: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -210,11 +210,14 @@ impl BenchFile {
         self.target.as_deref()
     }
 
-    /// The log that is replayed, if it says so.
-    pub fn replay(&self) -> Option<Replay> {
+    /// The log that is replayed, if it says so, as far as the number of requests or the duration of the workload of this
+    /// name, or `default`, goes.
+    pub fn replay(&self, workload: Option<&Name>) -> Option<Replay> {
         let log = self.folder.join(self.replay.as_ref()?);
         let speed = self.speed.as_ref().map(|text| text.0).unwrap_or_default();
-        Some(Replay { log, speed, is_unsafe: self.replay_unsafe })
+        let duration = self.bench.get(workload.map_or("default", Name::as_str)).and_then(|workload| workload.duration);
+        let length = self.requests.map(Length::Requests).or(duration.map(Length::Duration));
+        Some(Replay { log, speed, is_unsafe: self.replay_unsafe, length })
     }
 
     /// Takes all that it says into a run, with the workload of this name, or `default`; but for [`Self::replay`].
@@ -229,11 +232,17 @@ impl BenchFile {
             let known: Vec<_> = self.bench.keys().map(Name::as_str).collect();
             Failure::usage(format!("{shown} has no [bench.{name}]")).hint(format!("there are: {}", known.join(", ")))
         })?;
+        let is_replay = self.replay.is_some();
+        let has_rate = self.rps.is_some() || workload.rate.is_some();
         for (is_given, what) in [
             (self.ipv4 && self.ipv6, "both ipv4 and ipv6"),
             (self.key.is_some() && self.cert.is_none(), "a key without cert"),
             (self.requests.is_some() && !workload.stages.is_empty(), "both requests and stages"),
             (self.replay.is_none() && (self.speed.is_some() || self.replay_unsafe), "speed or replay_unsafe alone"),
+            (is_replay && has_rate, "both replay and a rate: a log has its own timing"),
+            (is_replay && !workload.stages.is_empty(), "both replay and stages: a log has its own timing"),
+            (is_replay && workload.arrivals.is_some(), "both replay and arrivals: a log has its own timing"),
+            (is_replay && !workload.flows.is_empty(), "both replay and flows: a log has its own requests"),
         ] {
             if is_given {
                 return Err(Failure::usage(format!("{shown} has {what}")));
@@ -300,14 +309,14 @@ impl BenchFile {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let default = Config::new(config.target.clone());
         let is_paced = config.stages.is_empty() && replay.is_none() && !config.closed_loop;
+        let length = replay.map_or(Some(config.length), |replay| replay.length);
         let mut workload = Workload {
             rate: other(config.rate, &default.rate).or(is_paced.then_some(config.rate)),
-            duration: match config.length {
-                Length::Duration(span) => {
-                    let is_shown = config.stages.is_empty() && replay.is_none();
-                    other(span, &Config::DURATION).or(is_shown.then_some(span))
+            duration: match length {
+                Some(Length::Duration(span)) => {
+                    other(span, &Config::DURATION).or(config.stages.is_empty().then_some(span))
                 }
-                Length::Requests(_) => None,
+                Some(Length::Requests(_)) | None => None,
             },
             arrivals: other(config.arrivals, &Process::default()),
             stages: config.stages.clone(),
@@ -335,9 +344,9 @@ impl BenchFile {
             target: Some(config.target.to_string()),
             headers: Headers::default(),
             rps: config.closed_loop.then_some(Text(Rps::Max)),
-            requests: match config.length {
-                Length::Requests(number) => Some(number),
-                Length::Duration(_) => None,
+            requests: match length {
+                Some(Length::Requests(number)) => Some(number),
+                Some(Length::Duration(_)) | None => None,
             },
             replay: replay.map(|replay| absolute(&replay.log)),
             speed: replay.and_then(|replay| other(replay.speed, &Speed::default())).map(Text),
@@ -481,7 +490,7 @@ pub fn describes_a_run(text: &str, folder: &Path) {
         let file = BenchFile::parse(text, &path).ok()?;
         let mut config = Config::new(file.target().unwrap_or("http://localhost:1/").parse().ok()?);
         config.seed = 1;
-        file.apply(&mut config, None).ok().map(|()| (config, file.replay()))
+        file.apply(&mut config, None).ok().map(|()| (config, file.replay(None)))
     };
     let Some((config, replay)) = run(text) else { return };
     crate::bench::invariants::sendable(&config, folder);

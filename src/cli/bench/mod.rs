@@ -59,7 +59,7 @@ pub struct Args {
         help_heading = "Load"
     )]
     rps: Option<Rps>,
-    /// How long requests are scheduled [default: 10s]
+    /// How long requests are scheduled [default: 10s, of a log that is replayed all of it]
     #[arg(
         short = 'z',
         long,
@@ -69,7 +69,7 @@ pub struct Args {
         help_heading = "Load"
     )]
     duration: Option<TimeSpan>,
-    /// How many requests are scheduled, instead of a duration
+    /// How many requests are scheduled, instead of a duration; of a log that is replayed its first ones
     #[arg(short = 'n', long = "requests", id = "number", value_name = "N", help_heading = "Load")]
     requests: Option<u64>,
     #[command(flatten)]
@@ -204,7 +204,10 @@ impl Args {
                 config
             }
         };
-        let replay = self.replay.replay().or(file.as_ref().and_then(BenchFile::replay));
+        let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
+        let of_file = || file.as_ref().and_then(|file| file.replay(self.workload.as_ref()));
+        let replay = self.replay.replay().or_else(of_file);
+        let replay = replay.map(|replay| Replay { length: length.or(replay.length), ..replay });
         if let Some(replay) = &replay {
             self.is_replayed_as_it_is()?;
             let like = if file.is_some() { config.requests.clone() } else { self.request.requests(&config.target)? };
@@ -218,7 +221,6 @@ impl Args {
         }
         config.pacing = self.pacing.unwrap_or(config.pacing);
         config.io = self.io.unwrap_or(config.io);
-        let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
         self.protocol.apply(&mut config);
         self.schedule.apply(&mut config, self.rps.is_some(), length)?;
         config.connections = self.connections.or(config.connections);
@@ -263,14 +265,15 @@ impl Args {
     fn is_replayed_as_it_is(&self) -> Result<(), Failure> {
         let given = [
             ("--rps", self.rps.is_some()),
-            ("--duration", self.duration.is_some()),
-            ("--requests", self.requests.is_some()),
             ("--stage", self.schedule.has_stages()),
+            ("--arrivals", self.schedule.has_arrivals()),
             ("--find-max", self.find_max.is_wanted()),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {
             Some((flag, _)) => Err(Failure::usage(format!("the bench file replays a log, which {flag} cannot change"))
-                .hint("leave the flag out, or take replay out of the file")),
+                .hint(
+                    "leave the flag out, or take replay out of the file; --duration and --requests shorten the replay",
+                )),
             None => Ok(()),
         }
     }

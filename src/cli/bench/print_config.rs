@@ -93,6 +93,9 @@ mod tests {
         ("warmup", &[URL, "--warmup", "1500ms"]),
         ("replay", &["http://127.0.0.1:9", "--replay", "LOG", "-H", "X-Who: me", "--expect-status", "2xx,404"]),
         ("speed", &["http://127.0.0.1:9", "--replay", "LOG", "--speed", "2.5"]),
+        ("duration", &["http://127.0.0.1:9", "--replay", "LOG", "--duration", "1500ms"]),
+        ("duration", &["http://127.0.0.1:9", "--replay", "LOG", "--duration", "10s"]),
+        ("requests", &["http://127.0.0.1:9", "--replay", "LOG", "--requests", "1", "--speed", "2"]),
         ("replay-unsafe", &["http://127.0.0.1:9", "--replay", "LOG", "--replay-unsafe", "--warmup", "1s"]),
         ("redirects", &[URL, "--redirects", "3"]),
         ("compressed", &[URL, "--compressed"]),
@@ -252,7 +255,7 @@ mod tests {
         let (config, _) = read(&folder, &[URL, "--body-json", r#"{"a":null}"#]);
         let refused = BenchFile::of(&config, None).unwrap().text().unwrap_err();
         assert!(refused.to_string().contains("as a bench file"), "{refused}");
-        let stdin = Replay { log: "-".into(), speed: bench::Speed::default(), is_unsafe: false };
+        let stdin = Replay { log: "-".into(), speed: bench::Speed::default(), is_unsafe: false, length: None };
         assert!(BenchFile::of(&config, Some(&stdin)).unwrap_err().to_string().contains("stdin"));
     }
 

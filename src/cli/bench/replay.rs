@@ -4,22 +4,24 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::values::Replay;
-use crate::bench::{Config, Recording, RequestSpec, Speed};
+use crate::bench::{Config, Length, Recording, RequestSpec, Speed};
 use crate::cli::Global;
 use crate::error::Failure;
+use crate::units::TimeSpan;
 
 /// The part of the arguments that replays a log.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Load")]
 pub struct ReplayArgs {
     /// Replay an access log, '-' for stdin: its timing, methods and paths; common, combined, or JSON lines as nginx and
-    /// Caddy write them. Only GET and HEAD are sent
+    /// Caddy write them. Only GET and HEAD are sent; --duration and --requests take its first part
     #[arg(
         long,
         value_name = "FILE",
-        conflicts_with_all = ["rps", "duration", "number", "stages", "arrivals", "method", "body", "body_file", "body_json",
+        conflicts_with_all = ["rps", "stages", "arrivals", "method", "body", "body_file", "body_json",
             "form", "multipart", "urls", "workload", "find_max"]
     )]
     replay: Option<PathBuf>,
@@ -35,12 +37,12 @@ impl ReplayArgs {
     /// The log that the flags name.
     pub fn replay(&self) -> Option<Replay> {
         let log = self.replay.clone()?;
-        Some(Replay { log, speed: self.speed.unwrap_or_default(), is_unsafe: self.replay_unsafe })
+        Some(Replay { log, speed: self.speed.unwrap_or_default(), is_unsafe: self.replay_unsafe, length: None })
     }
 }
 
 impl Replay {
-    /// Takes the log for what `config` is to send, each request with the headers of the first of `like`.
+    /// Takes the log for what `config` is to send and when, each request with the headers of the first of `like`.
     ///
     /// # Errors
     ///
@@ -63,11 +65,32 @@ impl Replay {
         if !skipped.is_empty() {
             global.say(&format!("{} lines of {name} are left out: {skipped}", skipped.count()));
         }
+        let recording = match self.length {
+            Some(length) => {
+                let is_over = |why: String| global.say(&format!("note: {name} {why}"));
+                match length {
+                    Length::Requests(number) if number > recording.count() => {
+                        is_over(format!("has {} requests to send, fewer than {number}", recording.count()));
+                    }
+                    Length::Duration(span) if span.0 > Duration::from_nanos(recording.duration_ns()) => {
+                        let whole = TimeSpan::millis(recording.duration_ns().div_ceil(1_000_000));
+                        is_over(format!("is over after {whole}, before {span}"));
+                    }
+                    Length::Requests(_) | Length::Duration(_) => {}
+                }
+                recording.first(length)
+            }
+            None => recording,
+        };
         let like = like.first().cloned().unwrap_or_else(|| RequestSpec::get("/"));
         let kind = |method: &String| RequestSpec { name: Some(method.clone()), method: method.clone(), ..like.clone() };
         config.requests = recording.methods().iter().map(kind).collect();
         config.flows.clear();
+        // A workload's timing is not that of the log.
+        let default = Config::new(config.target.clone());
+        (config.rate, config.closed_loop, config.arrivals) = (default.rate, default.closed_loop, default.arrivals);
         config.stages.clear();
+        config.length = self.length.unwrap_or(default.length);
         config.replay = Some(Arc::new(recording));
         Ok(())
     }

@@ -27,6 +27,11 @@ impl ScheduleArgs {
         !self.stages.is_empty()
     }
 
+    /// Whether the flags say how requests are laid out at a rate.
+    pub fn has_arrivals(&self) -> bool {
+        self.arrivals.is_some()
+    }
+
     /// Takes the flags, over what `config` has from a workload.
     ///
     /// # Errors

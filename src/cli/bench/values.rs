@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::bench::Speed;
+use crate::bench::{Length, Speed};
 use crate::units::Rate;
 
 /// A log that is replayed, and how.
@@ -16,6 +16,8 @@ pub struct Replay {
     pub speed: Speed,
     /// Whether every method is sent.
     pub is_unsafe: bool,
+    /// How much of it, from its beginning, at that speed; all of it where it is `None`.
+    pub length: Option<Length>,
 }
 
 /// A rate, or as much as the target takes.
