@@ -328,7 +328,8 @@ fn a_rate_goes_before_a_file_that_has_none() {
     let server = Server::start(|_| Fate::Answer(200, 0));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("max.toml");
-    fs::write(&file, format!("target = \"{}\"\nrps = \"max\"\nrequests = 20\n", server.url())).unwrap();
+    fs::write(&file, format!("target = \"{}\"\nrps = \"max\"\nrequests = 20\n[bench.default]\n", server.url()))
+        .unwrap();
     let file = file.to_str().unwrap();
     let arrivals = |flags: &[&str]| {
         let output = scalectl(&[&["bench", "--bench-file", file, "-q", "--json"], flags].concat());
@@ -616,6 +617,7 @@ fn without_a_grace_time_everything_that_is_due_is_sent() {
         assert!(server.count() <= counts["wire"][1].as_u64().unwrap(), "{io}: {counts} {}", server.count());
     }
 }
+
 /// What cannot be written at the end does not keep the rest from being written.
 #[test]
 fn one_output_that_fails_costs_no_other() {
@@ -636,27 +638,4 @@ fn one_output_that_fails_costs_no_other() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(fs::read_to_string(file("old.json")).unwrap(), "an earlier run");
     assert!(!file("new.csv").exists());
-}
-
-#[test]
-fn a_run_that_does_not_begin_leaves_the_logs_of_others_as_they_are() {
-    let folder = tempfile::tempdir().unwrap();
-    let (old, new) = (folder.path().join("old.hlog"), folder.path().join("new.hlog"));
-    fs::write(&old, "an earlier run\n".repeat(1000)).unwrap();
-    let outputs = [&old, &new].map(|path| format!("hlog={}", path.display()));
-    let flags = ["-n", "5", "-q", "-o", &outputs[0], "-o", &outputs[1]];
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap().to_string();
-    let server = Server::start(|_| Fate::Answer(200, 0));
-    for (url, more, code) in [("http://127.0.0.1:1/", &[][..], 1), (&server.url(), &["--metrics-listen", &address], 2)]
-    {
-        let output = scalectl(&[&["bench", url], &flags[..], more].concat());
-        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
-        assert!(fs::read_to_string(&old).unwrap().starts_with("an earlier run\n") && !new.exists());
-    }
-    assert_exit(&scalectl(&[&["bench", &server.url()], &flags[..]].concat()), 0);
-    for path in [&old, &new] {
-        let text = fs::read_to_string(path).unwrap();
-        assert!(text.starts_with('#') && !text.contains("earlier"), "{text}");
-    }
 }

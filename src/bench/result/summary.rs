@@ -576,6 +576,7 @@ pub(in crate::bench) mod tests {
             rate: Some(100.0),
             arrivals: "constant".to_owned(),
             stages: Vec::new(),
+            replay_shortened: false,
             pacing: "exact".to_owned(),
             seed: 1,
             threads: 1,

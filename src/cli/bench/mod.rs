@@ -34,7 +34,8 @@ use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, outputs, url};
 use crate::bench::{
-    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Scheme, Slo, Summary, Target,
+    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Scheme, Slo, Summary,
+    Target,
 };
 use crate::error::{Exit, Failure};
 use crate::report::Output;
