@@ -65,8 +65,7 @@ impl Following {
         };
         let (method, first) = method_and_path(head);
         let path = hop.map_or(first, |hop| hop.path.as_str());
-        let next = self.origin.join(path).and_then(|here| here.join(location));
-        let next = match next {
+        let next = match self.at(path).join(location) {
             Ok(next) if next.origin() == self.origin.origin() => next,
             Ok(next) => {
                 let other = next.origin().ascii_serialization();
@@ -82,6 +81,16 @@ impl Following {
         let query = next.query().map(|query| format!("?{query}")).unwrap_or_default();
         let is_get = becomes_get || hop.is_some_and(|hop| hop.is_get);
         Lead::To(Hop { taken, path: format!("{}{query}", next.path()), is_get })
+    }
+
+    /// Where a request for `path` is.
+    fn at(&self, path: &str) -> Url {
+        // As a reference, a path that begins with two slashes would name another host.
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+        let mut url = self.origin.clone();
+        url.set_path(path);
+        url.set_query(query);
+        url
     }
 }
 
@@ -197,6 +206,19 @@ mod tests {
         // Once a GET, it stays one.
         let Lead::To(second) = follow(9).lead(307, Some(&answer("f")), POST, Some(&first)) else { panic!() };
         assert!(second.is_get);
+    }
+
+    #[test]
+    fn a_path_that_begins_with_two_slashes_is_of_the_same_host() {
+        let Lead::To(first) = follow(9).lead(307, Some(&answer("http://x.test:81//y.test/a?b=//c")), POST, None) else {
+            panic!()
+        };
+        assert_eq!(first.path, "//y.test/a?b=//c");
+        let Lead::To(second) = follow(9).lead(307, Some(&answer("d")), POST, Some(&first)) else { panic!() };
+        assert_eq!(second.path, "//y.test/d");
+        let head = b"GET //y.test/a HTTP/1.1\r\nhost: x\r\n\r\n";
+        let Lead::To(third) = follow(9).lead(302, Some(&answer("/n")), head, None) else { panic!() };
+        assert_eq!(third.path, "/n");
     }
 
     #[test]
