@@ -8,8 +8,10 @@ use std::ops::Range;
 
 /// How much of a body is kept, in bytes.
 pub const MOST_BODY: usize = 1024 * 1024;
+/// How much is kept of a body that came compressed, in bytes: without its end it cannot be decompressed.
+pub const MOST_PACKED: usize = 16 * 1024 * 1024;
 
-/// Head and body of an answer. What is beyond [`MOST_BODY`] is not kept.
+/// Head and body of an answer. What is beyond [`MOST_BODY`], of a compressed body beyond [`MOST_PACKED`], is not kept.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Answer {
     head: Vec<u8>,
@@ -26,7 +28,9 @@ impl Answer {
 
     /// Takes the next bytes of the body, without their framing.
     pub fn take_body(&mut self, bytes: &[u8]) {
-        let room = MOST_BODY - self.body.len();
+        let is_long = self.body.len() + bytes.len() > MOST_BODY;
+        let most = if is_long && !self.encodings().is_empty() { MOST_PACKED } else { MOST_BODY };
+        let room = most.saturating_sub(self.body.len());
         self.is_cut |= bytes.len() > room;
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
@@ -59,6 +63,15 @@ impl Answer {
             let (key, value) = text.split_once(':')?;
             key.trim().eq_ignore_ascii_case(name).then(|| value.trim())
         })
+    }
+
+    /// How the body is encoded, the last that was applied at the end; in lower case.
+    pub fn encodings(&self) -> Vec<String> {
+        self.headers("content-encoding")
+            .flat_map(|value| value.split(','))
+            .map(|encoding| encoding.trim().to_ascii_lowercase())
+            .filter(|encoding| !encoding.is_empty() && encoding != "identity")
+            .collect()
     }
 
     /// The first header of this name.
@@ -99,5 +112,11 @@ mod tests {
         assert!(!answer.is_cut());
         answer.take_body(&[3]);
         assert!(answer.is_cut() && answer.body().len() == MOST_BODY && answer.body().last() == Some(&2));
+        let mut packed = Answer::default();
+        packed.take_head(b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\n\r\n");
+        (0..16).for_each(|_| packed.take_body(&vec![1; MOST_BODY]));
+        assert!(!packed.is_cut() && packed.body().len() == MOST_PACKED);
+        packed.take_body(&[2]);
+        assert!(packed.is_cut() && packed.body().len() == MOST_PACKED);
     }
 }
