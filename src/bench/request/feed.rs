@@ -144,7 +144,12 @@ fn table(file: &Path, text: &str) -> Result<Table, String> {
 
 fn csv_table(text: &str) -> Result<Table, String> {
     let mut reader = csv::ReaderBuilder::new().trim(csv::Trim::Headers).from_reader(text.as_bytes());
-    let columns = reader.headers().map_err(|e| e.to_string())?.iter().map(str::to_owned).collect();
+    let columns: Vec<String> = reader.headers().map_err(|e| e.to_string())?.iter().map(str::to_owned).collect();
+    // Columns without a name, as of an index or behind the last comma, cannot be asked for.
+    let is_double = |(n, name): &(usize, &String)| !name.is_empty() && columns[..*n].contains(name);
+    if let Some((_, name)) = columns.iter().enumerate().find(is_double) {
+        return Err(format!("two of its columns are named \"{name}\""));
+    }
     let mut cells = Vec::new();
     for record in reader.records() {
         cells.extend(record.map_err(|e| e.to_string())?.iter().map(Box::from));
@@ -159,6 +164,9 @@ fn json_table(text: &str) -> Result<Table, String> {
         let at = |why: String| format!("line {}: {why}", number + 1);
         let row: serde_json::Map<String, serde_json::Value> =
             serde_json::from_str(line).map_err(|e| at(format!("not a JSON object: {e}")))?;
+        if row.is_empty() {
+            return Err(at("it has no value".to_owned()));
+        }
         if columns.is_empty() {
             columns = row.keys().cloned().collect();
         }
@@ -229,6 +237,8 @@ mod tests {
         for (name, text, said) in [
             ("a.csv", "id\n", "no row"),
             ("a.csv", "id,name\n1\n", "fields"),
+            ("a.csv", "id,,,id\n1,2,3,4\n", "two of its columns are named \"id\""),
+            ("a.jsonl", "{}\n{\"a\":1}\n", "line 1: it has no value"),
             ("a.jsonl", "[1]\n", "line 1: not a JSON object"),
             ("a.jsonl", "{\"a\":1}\n{\"b\":1}\n", "line 2: it has no \"a\""),
             ("a.xml", "<a/>", "ends in .csv"),
