@@ -281,7 +281,11 @@ fn a_closed_loop_says_that_it_is_one() {
     for null in [&json["offered_rate"], &json["rate"], &json["own_lag_ns"]["p50"], &json["pool_wait_ns"]["max"]] {
         assert!(null.is_null(), "{null}");
     }
-    assert!(json["achieved_rate"].as_f64().unwrap() > 0.0);
+    // It is as long as its requests take.
+    let (duration, elapsed) = (json["duration_ns"].as_u64().unwrap(), json["elapsed_ns"].as_u64().unwrap());
+    assert_eq!(duration, elapsed);
+    let rate = 300.0 / (duration as f64 / 1e9);
+    assert!((json["achieved_rate"].as_f64().unwrap() / rate - 1.0).abs() < 0.01, "{} of {rate}", json["achieved_rate"]);
     let text = scalectl(&["bench", &server.url(), "--rps", "max", "-z", "200ms", "-q"]);
     let text = String::from_utf8(text.stdout).unwrap();
     assert!(text.contains("closed loop: omits waiting") && !text.contains("offered"), "{text}");

@@ -75,6 +75,14 @@ impl Control {
         self.state.stop_at.load(Ordering::Acquire).min(self.ended_at.load(Ordering::Acquire))
     }
 
+    /// The same in nanoseconds after `start`; `u64::MAX` where nothing ended the schedule.
+    pub(super) fn stop_after(&self, start: u64) -> u64 {
+        match self.stop_at() {
+            u64::MAX => u64::MAX,
+            stop => stop.saturating_sub(start),
+        }
+    }
+
     pub(super) fn is_aborted(&self) -> bool {
         self.state.aborted.load(Ordering::Acquire)
     }
@@ -88,12 +96,14 @@ mod tests {
     fn the_first_interrupt_ends_the_schedule_and_the_second_aborts() {
         let control = Control::default();
         assert!(!control.is_interrupted());
+        assert_eq!(control.stop_after(1), u64::MAX);
         control.clone().interrupt();
         assert!(control.is_interrupted() && !control.is_aborted());
         let stop = control.stop_at();
         control.interrupt();
         assert!(control.is_aborted());
         assert_eq!(control.stop_at(), stop);
+        assert_eq!((control.stop_after(stop - 1), control.stop_after(u64::MAX)), (1, 0));
     }
 
     #[test]

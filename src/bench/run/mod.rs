@@ -177,10 +177,7 @@ impl Crew {
             start: Start::at(warm),
         });
         // The user may end the schedule at any time.
-        let duration = || match config.control.stop_at() {
-            u64::MAX => schedule.duration_ns(),
-            ended => schedule.duration_ns().min(ended.saturating_sub(start)),
-        };
+        let duration = || schedule.duration_ns().min(config.control.stop_after(start));
         let follower = Follower { events: &self.events, shards: &self.shards, start, warm, duration: &duration };
         let mut laps = observer.wants_laps().then(|| Laps::new(self.threads.len()));
         let (series, slices) = follower.follow(observer, &mut before, laps.as_mut());
