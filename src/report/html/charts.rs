@@ -255,7 +255,9 @@ fn histogram(response: &Distribution) -> Plot {
         ..Plot::default()
     };
     let (Some(min), Some(max)) = (response.min(), response.max()) else { return plot };
-    let (min, max) = (min.max(1_000), max.max(1_001));
+    let min = min.max(1_000);
+    // A single time has a bar, too.
+    let max = max.max(min.saturating_add(1));
     let is_wide = max / min >= 5;
     let edge = |i: usize| {
         let share = i as f64 / BARS as f64;

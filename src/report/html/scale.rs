@@ -55,8 +55,10 @@ impl Scale {
         match self {
             Self::Linear { low, high } => {
                 let step = round_step((high - low) / (MOST_TICKS - 1) as f64);
-                let first = (low / step).ceil() as i64;
-                (first..).map(|i| i as f64 * step).take_while(|tick| *tick <= high * (1.0 + 1e-9)).collect()
+                let first = (low / step).ceil();
+                // Where the ends are too near each other to be told apart, there is no step.
+                let ticks = (0..2 * MOST_TICKS).map(|i| (first + i as f64) * step);
+                ticks.take_while(|tick| *tick <= high * (1.0 + 1e-9)).collect()
             }
             Self::Log { low, high } => {
                 let powers = || (low.log10().floor() as i32)..=(high.log10().ceil() as i32);
@@ -80,6 +82,15 @@ fn round_step(value: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_axis_without_a_length_has_few_values() {
+        for at in [0.0, f64::MIN_POSITIVE, 5.0, 1e18, 2e19, f64::INFINITY] {
+            let ticks = Scale::Linear { low: at, high: at }.ticks();
+            assert!(ticks.len() <= 2 * MOST_TICKS, "{at}: {ticks:?}");
+        }
+        assert_eq!(Scale::Linear { low: 7e6, high: 7e6 + 1.0 }.ticks().len(), MOST_TICKS);
+    }
 
     #[test]
     fn an_axis_holds_its_values_and_names_few_round_ones() {
