@@ -425,6 +425,41 @@ fn a_report_from_the_json_is_the_report_of_the_run() {
 }
 
 #[test]
+fn a_damaged_result_is_one_error_before_anything_is_written() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let run = scalectl(&["bench", &server.url(), "-n", "20", "--rps", "500", "--json", "-q"]);
+    let result: Value = serde_json::from_slice(&run.stdout).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [file, page] = ["r.json", "r.html"].map(|name| folder.path().join(name));
+    let [file, page] = [&file, &page].map(|path| path.display().to_string());
+    let most = u64::MAX;
+    for (place, value, said) in [
+        ("/schema", "scalectl.bench/2".into(), "its schema is \"scalectl.bench/2\", not scalectl.bench/1"),
+        ("/duration_ns", most.into(), "more than a year"),
+        ("/elapsed_ns", 1.into(), "it took 1 ns"),
+        ("/counts/ok", 21.into(), "they do not add up"),
+        ("/counts/scheduled", most.into(), "more than any run has"),
+        ("/connections/limit", most.into(), "connections.limit"),
+        ("/achieved_rate", (-1.0).into(), "achieved_rate is -1e0"),
+        ("/series/0/second", most.into(), "where 0 would be"),
+        ("/histograms/response/sum_ns", 0.into(), "of 0 ns in all"),
+        ("/series/0/response/v2", "HIST".into(), "second 0 of its series"),
+    ] {
+        let mut damaged = result.clone();
+        *damaged.pointer_mut(place).unwrap() = value;
+        std::fs::write(&file, damaged.to_string()).unwrap();
+        let output = scalectl(&["report", &file, "--output", &format!("html={page}")]);
+        assert_eq!(output.status.code(), Some(2), "{place}: {}", stderr(&output));
+        assert!(stderr(&output).contains(said) && stderr(&output).contains("is not the result of a bench"), "{place}");
+        assert!(output.stdout.is_empty() && !std::path::Path::new(&page).exists(), "{place}");
+        // A comparison has no use for the histograms of the series.
+        let is_compared = place.ends_with("v2");
+        let output = scalectl(&["compare", &file, &file]);
+        assert_eq!(output.status.code(), Some(if is_compared { 0 } else { 2 }), "{place}: {}", stderr(&output));
+    }
+}
+
+#[test]
 fn without_a_terminal_there_is_a_line_a_second_on_stderr() {
     let server = Server::start(|_| Fate::Answer(200, 0));
     let output = scalectl(&["bench", &server.url(), "-z", "2500ms"]);

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{ColorWhen, Global, outputs};
-use crate::bench::Summary;
+use crate::bench::{ReadError, Summary};
 use crate::error::{Exit, Failure};
 use crate::report::{self, Format, Output};
 
+/// What to do about a file that is no result.
+const WRITE_ONE: &str = "write one with `scalectl bench --output json=FILE`";
 /// Columns of a text report where there is no terminal to ask.
 const COLUMNS: usize = 80;
 
@@ -36,7 +38,16 @@ impl Args {
         if self.results.iter().filter(|path| is_stdin(path)).count() > 1 {
             return Err(Failure::usage("standard input has one result").hint("give - once").into());
         }
-        let results = self.results.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
+        let has_seconds = self.results.len() > 1 || outputs.iter().any(|output| output.format.has_seconds());
+        let read = |path: &PathBuf| {
+            let result = read(path)?;
+            if has_seconds {
+                // Before anything is written.
+                result.check_series().map_err(|error| no_result(path, &error))?;
+            }
+            Ok(result)
+        };
+        let results = self.results.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
         let merged = match results.as_slice() {
             [one] => one.clone(),
             several => Summary::merge(several).map_err(|e| Failure::usage(e.to_string()))?,
@@ -52,14 +63,20 @@ fn is_stdin(path: &Path) -> bool {
 
 /// Reads a result, from standard input where it is `-`.
 pub(super) fn read(path: &Path) -> Result<Summary, Failure> {
-    let shown = if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() };
-    let failed = |what: String, why: String| {
-        Failure::usage(what).because(why).hint("write one with `scalectl bench --output json=FILE`")
-    };
     let text = if is_stdin(path) { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
-    let text = text.map_err(|error| failed(format!("cannot read {shown}"), error.to_string()))?;
-    serde_json::from_str(&text)
-        .map_err(|error| failed(format!("{shown} is not the result of a bench"), error.to_string()))
+    let text = text.map_err(|error| {
+        Failure::usage(format!("cannot read {}", shown(path))).because(error.to_string()).hint(WRITE_ONE)
+    })?;
+    Summary::read(&text).map_err(|error| no_result(path, &error))
+}
+
+fn shown(path: &Path) -> String {
+    if is_stdin(path) { "standard input".to_owned() } else { path.display().to_string() }
+}
+
+fn no_result(path: &Path, error: &ReadError) -> Failure {
+    let what = format!("{} is not the result of a bench", shown(path));
+    Failure::usage(what).because(error.to_string()).hint(WRITE_ONE)
 }
 
 /// The outputs that were asked for, and stdout's own unless one of them goes there.

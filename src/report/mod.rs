@@ -66,6 +66,11 @@ impl Format {
         Self::Prometheus,
     ];
 
+    /// Whether it is made of the one-second series, whose histograms it unpacks.
+    pub fn has_seconds(self) -> bool {
+        matches!(self, Self::Csv | Self::Hlog | Self::Html)
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

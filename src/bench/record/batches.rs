@@ -83,6 +83,9 @@ impl TryFrom<Unchecked> for Batches {
         if batches.len() > Self::MOST {
             return Err(format!("{} batches, where at most {} are possible", batches.len(), Self::MOST));
         }
+        if width_ns.checked_mul(batches.len() as u64).is_none() {
+            return Err(format!("{} batches of {width_ns} ns: more time than there is", batches.len()));
+        }
         Ok(Self { width_ns, batches })
     }
 }

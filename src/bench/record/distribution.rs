@@ -6,15 +6,16 @@ use std::str::FromStr;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::buckets::Buckets;
+use super::buckets::{Buckets, bucket_of, lowest_of};
 use super::encoding;
 
 /// The finest duration told apart: 1 µs (the histogram's unit below it is 512 ns).
 pub const LOWEST_NS: u64 = 1_000;
 /// The longest duration told apart: 1 h. Longer ones are counted there, and as saturated.
 pub const HIGHEST_NS: u64 = 3_600_000_000_000;
-/// The most durations that are read back: sums of many such stay far from the end of a u64.
-const MOST: u64 = 1 << 48;
+/// The most durations, or anything else that is counted, that are read back: sums of many such stay far from the end of
+/// a u64.
+pub const MOST: u64 = 1 << 48;
 /// Significant decimal digits.
 pub const DIGITS: u8 = 3;
 
@@ -289,11 +290,8 @@ impl Distribution {
     }
 
     fn decode(v2: &str) -> Result<Buckets, String> {
-        let found = encoding::decode(v2)?;
-        let mut histogram = empty();
-        histogram.add(&found).map_err(|e| format!("a histogram of other bounds: {e}"))?;
         let mut buckets = Buckets::default();
-        histogram.iter_recorded().for_each(|b| buckets.add(b.value_iterated_to(), b.count_since_last_iteration()));
+        encoding::decode(v2)?.into_iter().for_each(|(bucket, count)| buckets.add(lowest_of(bucket), count));
         Ok(buckets)
     }
 
@@ -375,6 +373,18 @@ impl TryFrom<&Packed> for Distribution {
             (Some(min), Some(max)) => (min, max),
             _ => return Err(format!("{} values without a shortest and a longest", packed.count)),
         };
+        let outer = |ns: Option<(u64, u64)>| ns.map(|(ns, _)| bucket_of(ns));
+        let ends = [buckets.recorded().next(), buckets.recorded().last()].map(outer);
+        if packed.count > 0 && ends != [min, max].map(|ns| Some(bucket_of(ns))) {
+            return Err(format!("a histogram of other values than from {min} ns to {max} ns"));
+        }
+        if packed.count > 0 && (packed.saturated > 0) != (max > HIGHEST_NS) {
+            return Err(format!("{} values are too long, and the longest is {max} ns", packed.saturated));
+        }
+        let [least, most] = [min, max].map(|ns| ns.saturating_mul(packed.count));
+        if packed.count > 0 && !(least..=most).contains(&packed.sum_ns) {
+            return Err(format!("{} values from {min} ns to {max} ns, of {} ns in all", packed.count, packed.sum_ns));
+        }
         Ok(Self { buckets, min, max, sum: packed.sum_ns, saturated: packed.saturated })
     }
 }
@@ -477,15 +487,25 @@ mod tests {
     fn what_is_damaged_or_made_up_is_refused() {
         let whole = of([1_000_000, 2_000_000]).encode();
         let read = |count: u64, range: &str, saturated: u64, v2: &str| {
-            let json = format!(r#"{{"count":{count},{range}"sum_ns":1,"saturated":{saturated},"v2":"{v2}"}}"#);
+            let json = format!(r#"{{"count":{count},{range}"saturated":{saturated},"v2":"{v2}"}}"#);
             serde_json::from_str::<Distribution>(&json)
         };
-        let range = r#""min_ns":1000000,"max_ns":2000000,"#;
+        let range = r#""min_ns":1000000,"max_ns":2000000,"sum_ns":3000000,"#;
         assert!(read(2, range, 0, &whole).is_ok());
+        for (wrong, why) in [
+            (r#""min_ns":1000000,"max_ns":2000000,"sum_ns":1999999,"#, "a mean below the shortest"),
+            (r#""min_ns":1000000,"max_ns":2000000,"sum_ns":4000001,"#, "a mean above the longest"),
+            (r#""min_ns":1100000,"max_ns":2000000,"sum_ns":3000000,"#, "nothing as short as the shortest"),
+            (r#""min_ns":1000000,"max_ns":18446744073709551615,"sum_ns":3000000,"#, "nothing as long as the longest"),
+        ] {
+            assert!(read(2, wrong, 0, &whole).is_err(), "{why}");
+        }
+        assert!(read(2, range, 1, &whole).is_err(), "too long, and the longest is not");
         assert!(read(1, range, 0, &whole).is_err(), "another count");
         assert!(read(2, range, 3, &whole).is_err(), "more that are too long than there are");
-        assert!(read(2, r#""min_ns":2,"max_ns":1,"#, 0, &whole).is_err(), "the shortest is the longer one");
-        assert!(read(2, "", 0, &whole).is_err(), "no shortest and no longest");
+        let exchanged = r#""min_ns":2000000,"max_ns":1000000,"sum_ns":3000000,"#;
+        assert!(read(2, exchanged, 0, &whole).is_err(), "the shortest is the longer one");
+        assert!(read(2, r#""sum_ns":3000000,"#, 0, &whole).is_err(), "no shortest and no longest");
         assert!(read(2, range, 0, "AAAA").is_err());
         let mut many = Buckets::default();
         many.add(1_500_000, MOST + 1);

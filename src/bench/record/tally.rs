@@ -324,10 +324,10 @@ impl Tally {
                 None => self.kinds.push(kind.clone()),
             }
         }
-        self.bytes[0] += other.bytes[0];
-        self.bytes[1] += other.bytes[1];
-        self.bodies[0] += other.bodies[0];
-        self.bodies[1] += other.bodies[1];
+        for (own, other) in [(&mut self.bytes, &other.bytes), (&mut self.bodies, &other.bodies)] {
+            // A file that was made by hand may hold any number.
+            own.iter_mut().zip(other).for_each(|(own, other)| *own = own.saturating_add(*other));
+        }
         self.last_finished = self.last_finished.max(other.last_finished);
         self.batches.merge(&other.batches);
     }

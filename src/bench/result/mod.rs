@@ -2,6 +2,7 @@
 //! whether two results differ ([`compare`]).
 
 pub mod compare;
+pub mod damage;
 pub mod slo;
 pub mod statistics;
 pub mod summary;

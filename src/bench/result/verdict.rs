@@ -49,7 +49,7 @@ impl SelfWatch {
         self.out_of_descriptors += other.out_of_descriptors;
         self.out_of_ports += other.out_of_ports;
         self.not_opened += other.not_opened;
-        self.cpu_ns += other.cpu_ns;
+        self.cpu_ns = self.cpu_ns.saturating_add(other.cpu_ns);
     }
 }
 
