@@ -15,6 +15,8 @@ mod figures;
 mod hgrm;
 mod hlog;
 mod html;
+#[cfg(any(test, fuzzing))]
+pub mod invariants;
 mod json;
 mod junit;
 mod markdown;

@@ -129,8 +129,8 @@ fn is_the_same(mix: &Mix, n: u64, kind: usize, sent: &Sent) {
 pub(super) struct Sent {
     pub(super) method: String,
     pub(super) path: String,
-    headers: Vec<(String, Vec<u8>)>,
-    body: Vec<u8>,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Sent {
@@ -180,7 +180,7 @@ impl Sent {
     }
 
     /// HTTP/2 asks for the same.
-    fn is_packed(&self, head: &[u8]) {
+    pub(super) fn is_packed(&self, head: &[u8]) {
         let mut encoder = Encoder::new(false);
         let block = encoder.block(head);
         let fields = read(&mut Table::default(), block).unwrap_or_else(|error| panic!("{error}: {block:?}"));

@@ -8,6 +8,8 @@ pub mod bench;
 pub mod error;
 #[path = "../../../src/cli/bench/file.rs"]
 pub mod file;
+#[path = "../../../src/report/mod.rs"]
+pub mod report;
 #[path = "../../../src/tls.rs"]
 mod tls;
 #[path = "../../../src/units.rs"]
