@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn a_sound_result_is_read_and_so_is_what_stays_one() {
         let sound = result_text(b"");
-        assert_eq!(Summary::read(&sound).unwrap(), sound_result());
+        assert_eq!(&Summary::read(&sound).unwrap(), sound_result());
         assert!(result(&sound).is_some());
         // More seconds, other times.
         for seed in [&b"\x0d\0\0\x0c"[..], b"\x0f\0\0\x01\x20\xff\xff\xff\xff\xff\xff\xff\xff\x02"] {
