@@ -34,7 +34,7 @@ pub fn unpack(answer: &mut Answer) -> Result<(u64, u64), Fault> {
 }
 
 /// The same of a body that may become so many bytes long.
-pub(super) fn unpack_within(most: u64, answer: &mut Answer) -> Result<(u64, u64), Fault> {
+pub(in crate::bench) fn unpack_within(most: u64, answer: &mut Answer) -> Result<(u64, u64), Fault> {
     let packed = answer.body().len() as u64;
     let refused = |why: String| Fault::new(Phase::Body, Cause::Decompression, Side::Server, why);
     let encodings = answer.encodings();

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use super::workload::sendable;
-use crate::bench::config::Config;
-use crate::bench::feed::Feeds;
-use crate::bench::workload::{FeedOrder, FeedSpec, RequestSpec};
+use crate::bench::request::feed::Feeds;
+use crate::bench::request::workload::{FeedOrder, FeedSpec, RequestSpec};
+use crate::bench::run::config::Config;
 
 /// The kinds of files, by how their names end.
 const KINDS: [&str; 3] = ["csv", "jsonl", "txt"];
@@ -133,7 +133,7 @@ fn can_be_sent(feeds: &Feeds, file: &Path, folder: &Path) {
         let mut request = RequestSpec::get(&format!("/{value}/{value}?q={value}"));
         "POST".clone_into(&mut request.method);
         config.requests = vec![
-            RequestSpec { headers: pair(), body: Some(value.clone()), ..request.clone() },
+            RequestSpec { headers: pair().into_iter().collect(), body: Some(value.clone()), ..request.clone() },
             RequestSpec { cookies: pair(), form: pair(), ..request.clone() },
             RequestSpec { bearer: Some(value.clone()), json: Some(serde_json::json!({"x": value})), ..request.clone() },
             RequestSpec { user: Some(value.clone()), multipart: pair(), ..request },

@@ -4,17 +4,17 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value, json};
 
-use crate::bench::batches::Batches;
 use crate::bench::clock::{Start, Timestamps};
-use crate::bench::compare::{Change, Comparison, Finding};
-use crate::bench::distribution::Distribution;
-use crate::bench::flows::FlowCounts;
-use crate::bench::sample::{Cause, Fault, Outcome, Phase, Sample, Side};
-use crate::bench::series::{OpenSecond, Series, second_of};
-use crate::bench::summary::{Connections, Parts, Setup, Streams, Summary};
-use crate::bench::tally::Tally;
-use crate::bench::verdict::{SelfWatch, Verdict};
-use crate::bench::warmup::WarmUp;
+use crate::bench::record::batches::Batches;
+use crate::bench::record::distribution::Distribution;
+use crate::bench::record::sample::{Cause, Fault, Outcome, Phase, Sample, Side};
+use crate::bench::record::series::{OpenSecond, Series, second_of};
+use crate::bench::record::tally::Tally;
+use crate::bench::request::flows::FlowCounts;
+use crate::bench::result::compare::{Change, Comparison, Finding};
+use crate::bench::result::summary::{Connections, Parts, Setup, Streams, Summary};
+use crate::bench::result::verdict::{SelfWatch, Verdict};
+use crate::bench::result::warmup::WarmUp;
 
 const MS: u64 = 1_000_000;
 const SECOND_NS: u64 = 1000 * MS;
@@ -288,10 +288,10 @@ fn make() -> Summary {
     tally.flows = FlowCounts { started: 9, completed: 6, broken: 2, unfinished: 1 };
     tally.bodies = [1000, 3000];
     let slos = ["p50<50ms", "errors<0.1%", "rate>=9900", "max<1s"].map(str::parse::<crate::bench::Slo>);
-    let measured = crate::bench::slo::Measured {
+    let measured = crate::bench::result::slo::Measured {
         response: &tally.distributions.response,
         scheduled: tally.counts.scheduled,
-        achieved_rate: crate::bench::summary::achieved_rate(&tally, duration_ns),
+        achieved_rate: crate::bench::result::summary::achieved_rate(&tally, duration_ns),
     };
     let slo = slos.into_iter().flatten().map(|slo| slo.evaluate(measured)).collect();
     let streams = Some(Streams { per_connection: 10, allowed: Some(5), peak: 7 });
@@ -315,6 +315,7 @@ fn setup() -> Setup {
         rate: Some(20.0),
         arrivals: "constant".to_owned(),
         stages: "20rps:2500ms".parse().into_iter().collect(),
+        replay_shortened: false,
         pacing: "exact".to_owned(),
         seed: 1,
         threads: 1,

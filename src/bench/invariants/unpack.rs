@@ -6,9 +6,9 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
+use crate::bench::answer::unpack::unpack_within;
 use crate::bench::answer::{Answer, MOST_BODY};
-use crate::bench::sample::{Cause, Phase};
-use crate::bench::unpack::unpack_within;
+use crate::bench::record::sample::{Cause, Phase};
 
 /// The longest that a body may become here, in bytes: more than is kept of it, and little enough to try many.
 const MOST: u64 = 3 * MOST_BODY as u64;
