@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use rand_distr::{Distribution as _, Exp1};
+use rand_distr::{Distribution as _, Exp1, StandardNormal};
 use scalectl::bench::compare::{Change, Figure, Finding, Side, changes};
 use scalectl::bench::{Batches, Distribution, Outcome, Sample};
 use serde_json::Value;
@@ -32,29 +32,23 @@ fn alone() -> MutexGuard<'static, ()> {
     ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A run of an M/M/1 queue that starts empty, by the Lindley recursion: `requests` at a load of ρ, with times `factor`
-/// as long for the same arrivals.
-fn queue(seed: u64, requests: u64, rho: f64, factor: f64) -> Side {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let mut draw = |mean: f64| {
-        let unit: f64 = Exp1.sample(&mut random);
-        unit * mean
-    };
-    let (mut at, mut left) = (0.0, 0.0_f64);
-    let mut batches = Batches::default();
-    let mut seconds = Vec::new();
-    for n in 0..requests {
-        let gap = draw(SERVICE_NS / rho);
-        at += gap;
-        left = (left - gap).max(0.0) + draw(SERVICE_NS);
-        let (scheduled, finished) = (at as u64, (at + left * factor) as u64);
+/// A run as it is recorded.
+#[derive(Default)]
+struct Recorded {
+    batches: Batches,
+    seconds: Vec<u64>,
+    requests: u64,
+}
+
+impl Recorded {
+    fn answer(&mut self, scheduled: u64, finished: u64) {
         let second = (finished / SECOND) as usize;
-        if seconds.len() <= second {
-            seconds.resize(second + 1, 0);
+        if self.seconds.len() <= second {
+            self.seconds.resize(second + 1, 0);
         }
-        seconds[second] += 1;
-        batches.record(&Sample {
-            n,
+        self.seconds[second] += 1;
+        self.batches.record(&Sample {
+            n: self.requests,
             kind: 0,
             scheduled,
             ready: scheduled,
@@ -69,24 +63,85 @@ fn queue(seed: u64, requests: u64, rho: f64, factor: f64) -> Side {
             wire: (1, 1),
             bytes: (0, 0),
         });
+        self.requests += 1;
     }
-    seconds.truncate((at / SECOND as f64) as usize);
-    let mut side = Side { scheduled: requests, seconds, ..Side::default() };
-    side.batches = batches.as_slice().iter().filter(|batch| batch.scheduled > 0).cloned().collect();
-    side.batches.iter().for_each(|batch| side.response.merge(&Distribution::from(&batch.response)));
-    side
+
+    /// What is known of it, if it has lasted for so many whole seconds.
+    fn side(mut self, seconds: usize) -> Side {
+        self.seconds.resize(seconds, 0);
+        let mut side = Side { scheduled: self.requests, seconds: self.seconds, ..Side::default() };
+        side.batches = self.batches.as_slice().iter().filter(|batch| batch.scheduled > 0).cloned().collect();
+        side.batches.iter().for_each(|batch| side.response.merge(&Distribution::from(&batch.response)));
+        side
+    }
 }
 
-/// Comparisons of `pairs` pairs, of which the second has times `factor` as long.
-fn compare(pairs: u64, requests: u64, rho: f64, factor: f64) -> Vec<Vec<Change>> {
+/// A run of an M/M/1 queue that starts empty, by the Lindley recursion: `requests` at a load of ρ, with times `factor`
+/// as long for the same arrivals.
+fn queue(seed: u64, requests: u64, rho: f64, factor: f64) -> Side {
+    let mut random = SmallRng::seed_from_u64(seed);
+    let mut draw = |mean: f64| {
+        let unit: f64 = Exp1.sample(&mut random);
+        unit * mean
+    };
+    let (mut at, mut left) = (0.0, 0.0_f64);
+    let mut run = Recorded::default();
+    for _ in 0..requests {
+        let gap = draw(SERVICE_NS / rho);
+        at += gap;
+        left = (left - gap).max(0.0) + draw(SERVICE_NS);
+        run.answer(at as u64, (at + left * factor) as u64);
+    }
+    run.side((at / SECOND as f64) as usize)
+}
+
+/// What a target's times follow: their level in one batch and in the next correlate by `phi` (a first-order
+/// autoregression on the logarithm, with a standard deviation of 20%).
+#[derive(Debug, Clone, Copy)]
+struct Drift {
+    phi: f64,
+    seconds: u64,
+}
+
+impl Drift {
+    /// A closed loop of two connections to it, whose times are `factor` as long.
+    fn run(self, seed: u64, factor: f64) -> Side {
+        let mut random = SmallRng::seed_from_u64(seed);
+        let mut normal = || -> f64 { StandardNormal.sample(&mut random) };
+        let mut run = Recorded { batches: Batches::for_duration(self.seconds * SECOND), ..Recorded::default() };
+        let width = run.batches.width_ns() as f64;
+        let end = (self.seconds * SECOND) as f64;
+        let levels: Vec<f64> = std::iter::successors(Some(normal()), |level| {
+            Some(self.phi * level + (1.0 - self.phi * self.phi).sqrt() * normal())
+        })
+        .take((end / width).ceil() as usize)
+        .collect();
+        let mut free = [0.0_f64; 2];
+        loop {
+            let next = usize::from(free[1] < free[0]);
+            let at = free[next];
+            let Some(level) = levels.get((at / width) as usize).filter(|_| at < end) else { break };
+            let unit: f64 = Exp1.sample(&mut random);
+            let time = 2.0 * SERVICE_NS * factor * (0.2 * level).exp() * unit;
+            free[next] = at + time;
+            run.answer(at as u64, (at + time) as u64);
+        }
+        run.side(self.seconds as usize)
+    }
+}
+
+/// Comparisons of `pairs` pairs of runs, each drawn from its own seed.
+fn compare_runs(pairs: u64, run: impl Fn(u64, bool) -> Side + Copy + Send + 'static) -> Vec<Vec<Change>> {
     let half = move |k: u64| {
-        let pair = move |i: u64| {
-            let [before, after] = [(2 * i, 1.0), (2 * i + 1, factor)].map(|(s, f)| queue(s, requests, rho, f));
-            changes(&before, &after, 0.0)
-        };
+        let pair = move |i: u64| changes(&run(2 * i, false), &run(2 * i + 1, true), 0.0);
         thread::spawn(move || (k..pairs).step_by(2).map(pair).collect::<Vec<_>>())
     };
     [half(0), half(1)].into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+}
+
+/// Comparisons of `pairs` pairs of queues, of which the second has times `factor` as long.
+fn compare(pairs: u64, requests: u64, rho: f64, factor: f64) -> Vec<Vec<Change>> {
+    compare_runs(pairs, move |seed, is_after| queue(seed, requests, rho, if is_after { factor } else { 1.0 }))
 }
 
 fn known(found: &[Vec<Change>], figure: Figure) -> usize {
@@ -126,6 +181,71 @@ fn a_real_difference_of_a_fifth_is_found_in_most() {
         println!("rho {rho}: {worse} of {pairs} found");
         assert!(worse * 2 > pairs, "rho {rho}: {worse} of {pairs}");
         assert!(better * 20 <= pairs, "rho {rho}: {better} of {pairs} called better");
+    }
+}
+
+/// How long runs are, and how much their neighbouring batches resemble each other: memory fades to 1/e within a ninth to
+/// a half of the run.
+fn drifts() -> impl Iterator<Item = Drift> {
+    [10, 30, 60].into_iter().flat_map(|seconds| [0.8, 0.9, 0.95].map(|phi| Drift { phi, seconds }))
+}
+
+/// Runs that drift are called different as seldom as others.
+#[test]
+fn equal_runs_whose_batches_resemble_each_other_are_called_different_in_at_most_five_of_a_hundred() {
+    let _alone = alone();
+    let pairs = 200;
+    for drift in drifts() {
+        let found = compare_runs(pairs, move |seed, _| drift.run(seed, 1.0));
+        let alarms = found.iter().filter(|pair| is_called_different(pair)).count();
+        println!("{drift:?}: {alarms} false alarms in {pairs} pairs");
+        assert!(alarms as f64 <= 0.05 * pairs as f64, "{drift:?}: {alarms} of {pairs}");
+    }
+}
+
+/// Times that are four times as long are found in most pairs in spite of the drift, and never without a finding.
+#[test]
+fn a_target_that_is_four_times_slower_is_found_although_batches_resemble_each_other() {
+    let _alone = alone();
+    let pairs = 60;
+    for drift in drifts() {
+        let found = compare_runs(pairs, move |seed, is_after| drift.run(seed, if is_after { 4.0 } else { 1.0 }));
+        for figure in [Figure::Mean, Figure::P50, Figure::P90, Figure::Rate] {
+            let of: Vec<_> = found.iter().flatten().filter(|c| c.figure == figure).collect();
+            let with = |finding| of.iter().filter(|c| c.finding == finding).count() as u64;
+            let (worse, better, unknown) = (with(Finding::Worse), with(Finding::Better), with(Finding::Unknown));
+            let wide = of.iter().filter(|c| c.only_large).count();
+            println!("{drift:?}, {figure:?}: {worse} of {pairs} found, {unknown} unknown, {wide} of coarse evidence");
+            assert!(worse * 2 > pairs, "{drift:?}, {figure:?}: {worse} of {pairs} found");
+            assert_eq!((better, unknown), (0, 0), "{drift:?}, {figure:?}");
+        }
+    }
+}
+
+/// Several runs of a side that differ among themselves: what differs between runs is counted, too. (Two may be alike by
+/// chance.)
+#[test]
+fn equal_sides_of_runs_that_differ_are_called_different_in_at_most_five_of_a_hundred() {
+    let _alone = alone();
+    let pairs = 200;
+    for results in [3, 5] {
+        let side = move |seed: u64, _| {
+            let mut levels = SmallRng::seed_from_u64(1_000_000 + seed);
+            let mut whole = Side { results: results as usize, ..Side::default() };
+            for k in 0..results {
+                let level: f64 = StandardNormal.sample(&mut levels);
+                let one = Drift { phi: 0.0, seconds: 10 }.run(10 * seed + k, (0.2 * level).exp());
+                whole.batches.extend(one.batches);
+                whole.response.merge(&one.response);
+                whole.scheduled += one.scheduled;
+                whole.seconds.extend(one.seconds);
+            }
+            whole
+        };
+        let found = compare_runs(pairs, side);
+        let alarms = found.iter().filter(|pair| is_called_different(pair)).count();
+        println!("{results} results a side: {alarms} false alarms in {pairs} pairs");
+        assert!(alarms as f64 <= 0.05 * pairs as f64, "{results} results: {alarms} of {pairs}");
     }
 }
 

@@ -8,6 +8,9 @@ use super::figures::{count, duration, percent, rate};
 use crate::bench::compare::{Change, Comparison, Figure, Finding, Size};
 
 const HEAD: [&str; 6] = ["figure", "before", "after", "change", "interval", "finding"];
+/// What the mark at a finding says.
+const ONLY_LARGE: &str = "batches of the runs resemble each other, or are too few to tell: the interval allows for that, and \
+    only a large difference shows; load longer, or more often";
 
 /// Writes `comparison` for people, at most `width` columns wide.
 ///
@@ -30,6 +33,9 @@ pub fn comparison(comparison: &Comparison, out: &mut (impl Write + ?Sized), widt
         writeln!(out, "{}", line.trim_end())?;
     }
     writeln!(out)?;
+    if comparison.changes.iter().any(|change| change.only_large) {
+        writeln!(out, "* {ONLY_LARGE}\n")?;
+    }
     for warning in &comparison.warnings {
         writeln!(out, "warning: {warning}")?;
     }
@@ -45,7 +51,11 @@ pub fn comparison_markdown(comparison: &Comparison, out: &mut (impl Write + ?Siz
     writeln!(out, "### {}\n\n{}\n", conclusion(comparison), sizes(comparison))?;
     writeln!(out, "| {} |\n| --- | ---: | ---: | ---: | ---: | --- |", HEAD.join(" | "))?;
     for change in &comparison.changes {
-        writeln!(out, "| {} |", row(change).join(" | "))?;
+        // A star alone could begin emphasis.
+        writeln!(out, "| {} |", row(change).join(" | ").replace('*', "\\*"))?;
+    }
+    if comparison.changes.iter().any(|change| change.only_large) {
+        writeln!(out, "\n\\* {ONLY_LARGE}")?;
     }
     if !comparison.warnings.is_empty() {
         writeln!(out)?;
@@ -80,7 +90,11 @@ fn conclusion(comparison: &Comparison) -> String {
     let said: Vec<_> = parts.iter().filter(|(_, f)| !f.is_empty()).map(|(how, f)| format!("{f} {how}")).collect();
     match (said.is_empty(), comparison.changes.iter().all(|c| c.finding == Finding::Unknown)) {
         (_, true) => "Nothing can be said: load longer, or more often".to_owned(),
-        (true, false) => format!("No difference of {} or more is shown", percent(comparison.threshold)),
+        (true, false) => {
+            let wide = comparison.changes.iter().filter(|c| c.only_large).map(|c| c.figure.name()).collect::<Vec<_>>();
+            let none = format!("No difference of {} or more is shown", percent(comparison.threshold));
+            if wide.is_empty() { none } else { format!("{none}; of {} only a large one would be", wide.join(", ")) }
+        }
         (false, false) => {
             let text = said.join("; ");
             text[..1].to_uppercase() + &text[1..]
@@ -102,6 +116,7 @@ fn row(change: &Change) -> [String; 6] {
             format!("{} to {}", end(low, "less"), end(high, "more"))
         }
     };
+    let mark = if change.only_large { " *" } else { "" };
     let finding = match change.finding {
         Finding::Worse => "worse".to_owned(),
         Finding::Better => "better".to_owned(),
@@ -110,7 +125,7 @@ fn row(change: &Change) -> [String; 6] {
         Finding::Unknown => format!("not known, {}", change.refused.as_deref().unwrap_or("no interval")),
     };
     let shown = change.change.map_or_else(|| "-".to_owned(), |v| signed(change.figure, v));
-    [change.figure.name().to_owned(), value(change.before), value(change.after), shown, interval, finding]
+    [change.figure.name().to_owned(), value(change.before), value(change.after), shown, interval, finding + mark]
 }
 
 /// A change with its sign: of errors in percentage points, of all else in percent.
@@ -127,7 +142,8 @@ mod tests {
 
     fn change(figure: Figure, before: f64, after: f64, ends: [f64; 3], finding: Finding) -> Change {
         let [low, change, high] = ends.map(Some);
-        Change { figure, before: Some(before), after: Some(after), change, low, high, finding, refused: None }
+        let (before, after) = (Some(before), Some(after));
+        Change { figure, before, after, change, low, high, finding, only_large: false, refused: None }
     }
 
     #[test]
@@ -170,5 +186,19 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Comparison>(&json).unwrap(), comparison_of);
         comparison_of.changes.retain(|c| c.finding == Finding::NotShown);
         assert_eq!(conclusion(&comparison_of), "No difference of 5.00% or more is shown");
+        comparison_of.changes[0].only_large = true;
+        let mut text = Vec::new();
+        comparison(&comparison_of, &mut text, 100).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        for said in [
+            "no difference shown *",
+            "\n* batches of the runs resemble each other",
+            "No difference of 5.00% or more is shown; of rate only a large one would be\n",
+        ] {
+            assert!(text.contains(said), "{said}:\n{text}");
+        }
+        let mut markdown = Vec::new();
+        comparison_markdown(&comparison_of, &mut markdown).unwrap();
+        assert!(String::from_utf8(markdown).unwrap().contains("no difference shown \\* |"));
     }
 }

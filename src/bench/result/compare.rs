@@ -1,20 +1,25 @@
 //! Whether the difference between results is real: intervals of the change of each figure, wide enough that all of them
 //! hold together, from batches because neighbouring requests resemble each other.
 //!
-//! - Each side's interval comes from slices of time that no longer resemble each other, as [`super::statistics`] makes
-//!   them: batch means for the mean and the rate, Woodruff's interval for quantiles, and Wilson's for the share of
-//!   errors, with as many requests as independent ones would tell as much (Wilson, "Probable inference", JASA 22, 1927).
-//!   Several results of a side follow each other: if they differ among themselves, their slices resemble each other, and
-//!   the slices grow until whole runs are held against each other, or the comparison is refused.
+//! - Each side's interval comes from slices of time. Where these no longer resemble each other, from many batches of them
+//!   (*fine* evidence): batch means for the mean and the rate, Woodruff's interval for quantiles (as in
+//!   [`super::statistics`]), and Wilson's for the share of errors, with as many requests as independent ones would tell as
+//!   much (Wilson, "Probable inference", JASA 22, 1927). Otherwise from eight batches, with a bound on what correlation
+//!   can do (*coarse* evidence, which shows only a large difference); a quantile is then one of each batch's own
+//!   (sectioning: Asmussen & Glynn, *Stochastic Simulation*, 2007, § III.5). See [`super::resemblance`].
+//! - Both sides are judged by the same evidence. Several results of a side follow each other: if they differ among
+//!   themselves, their slices resemble each other, and the evidence is coarse.
 //! - The interval of the change is made of the two by the method of variance estimates recovery, which keeps them as
 //!   lopsided as they are (Zou & Donner, "Construction of confidence limits about effect measures", Statistics in
-//!   Medicine 27, 2008): of the ratio, through logarithms, for times and rates; of the difference for errors.
+//!   Medicine 27, 2008): of the ratio, through logarithms, for times and rates; of the difference for errors. Means and
+//!   rates have theirs on the logarithm as well (delta method), where one that is wide does not reach below 0.
 //! - Six figures are six looks. Each interval is at 1 − 5%/6 (Bonferroni), so that equal results are called different in
 //!   at most 5% of comparisons, whichever of the figures it would be.
 
 use serde::{Deserialize, Serialize};
 
-use super::statistics::{self, BEYOND, Refusal, measured};
+use super::resemblance::{self, COARSE};
+use super::statistics::{self, BEYOND, Estimate, Refusal, measured};
 use super::summary::Summary;
 use crate::bench::clock::Timestamps;
 use crate::bench::record::batches::{Batch, Span};
@@ -68,11 +73,22 @@ impl Figure {
     }
 }
 
+/// What the interval of a figure rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Evidence {
+    /// Many batches that do not resemble each other.
+    Fine,
+    /// Few, which may.
+    Coarse,
+}
+
 /// What is known of one side.
 #[derive(Debug, Clone, Default)]
 pub struct Side {
     /// Its slices of time, one result after the other.
     pub batches: Vec<Batch>,
+    /// How many results.
+    pub results: usize,
     /// All response times.
     pub response: Distribution,
     /// How many were scheduled.
@@ -84,7 +100,7 @@ pub struct Side {
 impl Side {
     /// The results of one side.
     pub fn of(results: &[Summary]) -> Self {
-        let mut side = Self::default();
+        let mut side = Self { results: results.len(), ..Self::default() };
         for result in results {
             side.batches.extend_from_slice(measured(&result.batches));
             side.response.merge(&result.histograms.response);
@@ -97,52 +113,89 @@ impl Side {
         side
     }
 
-    fn estimate(&self, figure: Figure) -> Result<Between, Refusal> {
-        let level = Figure::level();
+    fn estimate(&self, figure: Figure, evidence: Evidence) -> Result<Between, Refusal> {
         match figure {
             Figure::Mean => {
-                let found = statistics::mean(&self.batches, Span::Response, &self.response)?;
-                Ok(Between::around(found.value, found.half_width(level)))
+                let mut found = self.ratio(&statistics::times(&self.batches, Span::Response), evidence)?;
+                // Never surer than independent requests would be.
+                found.error = found.error.max(self.response.deviation() / (self.response.count() as f64).sqrt());
+                Ok(Between::times(found.value, found.half_width(Figure::level())))
             }
-            Figure::P50 => self.quantile(Percentile::P50, level),
-            Figure::P90 => self.quantile(Percentile::P90, level),
-            Figure::P99 => self.quantile(Percentile::P99, level),
+            Figure::P50 => self.quantile(Percentile::P50, evidence),
+            Figure::P90 => self.quantile(Percentile::P90, evidence),
+            Figure::P99 => self.quantile(Percentile::P99, evidence),
             Figure::Rate => {
                 let slices: Vec<_> = self.seconds.iter().map(|ok| (*ok as f64, 1.0)).collect();
-                let found = statistics::ratio(&slices)?;
-                Ok(Between::around(found.value, found.half_width(level)))
+                let found = self.ratio(&slices, evidence)?;
+                Ok(Between::times(found.value, found.half_width(Figure::level())))
             }
-            Figure::Errors => self.errors(level),
+            Figure::Errors => self.errors(evidence),
         }
     }
 
-    fn quantile(&self, percentile: Percentile, level: f64) -> Result<Between, Refusal> {
-        let (whole, n) = (&self.response, self.scheduled);
-        let value = whole.percentile(percentile, n).value().ok_or(Refusal::NoValue)?;
-        let beyond = statistics::share_beyond(&self.batches, Span::Response, value)?;
-        let p = percentile.fraction();
+    fn ratio(&self, slices: &[(f64, f64)], evidence: Evidence) -> Result<Estimate, Refusal> {
+        match evidence {
+            Evidence::Fine => resemblance::fine(slices),
+            Evidence::Coarse => resemblance::coarse(slices, self.results),
+        }
+    }
+
+    fn quantile(&self, percentile: Percentile, evidence: Evidence) -> Result<Between, Refusal> {
+        let value = self.response.percentile(percentile, self.scheduled).value().ok_or(Refusal::NoValue)?;
+        let found = match evidence {
+            Evidence::Fine => self.quantile_by_rank(percentile, value)?,
+            Evidence::Coarse => self.quantile_by_parts(percentile, value)?,
+        };
+        let blur = |ns: f64| (ns * RESOLUTION).max(LOWEST_NS as f64);
+        Ok(Between { low: (found.low - blur(found.low)).max(0.0), high: found.high + blur(found.high), ..found })
+    }
+
+    /// The interval of the rank, turned into times.
+    fn quantile_by_rank(&self, percentile: Percentile, value: u64) -> Result<Between, Refusal> {
+        let mut beyond = resemblance::fine(&statistics::beyond(&self.batches, Span::Response, value))?;
+        let (p, n) = (percentile.fraction(), self.scheduled as f64);
+        beyond.error = beyond.error.max((beyond.value * (1.0 - beyond.value) / n).sqrt());
         let variance = beyond.error * beyond.error;
         let independent = if variance > 0.0 { beyond.value * (1.0 - beyond.value) / variance } else { 0.0 };
         if independent * (1.0 - p) < BEYOND {
             return Err(Refusal::TooFew { beyond: independent * (1.0 - p) });
         }
-        let half = beyond.half_width(level);
-        let at = |share: f64| whole.at_rank((share * n as f64).ceil().max(1.0) as u64).map(|ns| ns as f64);
-        let blur = |ns: f64| (ns * RESOLUTION).max(LOWEST_NS as f64);
+        let half = beyond.half_width(Figure::level());
+        let at = |share: f64| self.response.at_rank((share * n).ceil().max(1.0) as u64).map(|ns| ns as f64);
         // Among those that did not end well there is no longest time.
         let (low, high) = (at(p - half).unwrap_or(value as f64), at(p + half).unwrap_or(f64::INFINITY));
-        Ok(Between { low: (low - blur(low)).max(0.0), value: value as f64, high: high + blur(high) })
+        Ok(Between { low, value: value as f64, high })
     }
 
-    fn errors(&self, level: f64) -> Result<Between, Refusal> {
+    /// From the quantile of each of eight parts of the run.
+    fn quantile_by_parts(&self, percentile: Percentile, value: u64) -> Result<Between, Refusal> {
+        let beyond = self.scheduled as f64 * (1.0 - percentile.fraction());
+        if beyond < BEYOND {
+            return Err(Refusal::TooFew { beyond });
+        }
+        if self.batches.len() < COARSE {
+            return Err(Refusal::TooFewBatches);
+        }
+        let mut logarithms = [0.0; COARSE];
+        for (logarithm, part) in logarithms.iter_mut().zip(resemblance::parts(&self.batches, COARSE)) {
+            let mut whole = Batch::default();
+            part.iter().for_each(|batch| whole.merge(batch));
+            let own = Distribution::from(&whole.response).ranked(percentile, whole.scheduled);
+            *logarithm = (own.ok_or(Refusal::AmongFailed)?.max(1) as f64).ln();
+        }
+        let half = resemblance::coarse_mean(&logarithms, self.results).half_width(Figure::level());
+        Ok(Between::times(value as f64, half * value as f64))
+    }
+
+    fn errors(&self, evidence: Evidence) -> Result<Between, Refusal> {
         let failed = |b: &Batch| b.scheduled.saturating_sub(b.response.count()) as f64;
         let slices: Vec<_> = self.batches.iter().map(|b| (failed(b), b.scheduled as f64)).collect();
-        let found = statistics::ratio(&slices)?;
+        let found = self.ratio(&slices, evidence)?;
         let p = found.value;
         // Never surer than independent requests would be.
         let variance = (found.error * found.error).max(p * (1.0 - p) / self.scheduled as f64);
         let n = if variance > 0.0 { p * (1.0 - p) / variance } else { self.scheduled as f64 };
-        let t = statistics::student(level, found.freedom());
+        let t = statistics::student(Figure::level(), found.freedom());
         let (t2, whole) = (t * t, n + t * t);
         let middle = (n * p + t2 / 2.0) / whole;
         let half = t / whole * (n * p * (1.0 - p) + t2 / 4.0).sqrt();
@@ -159,8 +212,13 @@ struct Between {
 }
 
 impl Between {
-    fn around(value: f64, half: f64) -> Self {
-        Self { low: (value - half).max(0.0), value, high: value + half }
+    /// The interval of a time or rate whose error is so large a part of it: on the logarithm.
+    fn times(value: f64, half: f64) -> Self {
+        if value <= 0.0 {
+            return Self { low: 0.0, value, high: half };
+        }
+        let factor = (half / value).exp();
+        Self { low: value / factor, value, high: value * factor }
     }
 
     fn ln(self) -> Self {
@@ -215,6 +273,10 @@ pub struct Change {
     pub high: Option<f64>,
     /// What that says.
     pub finding: Finding,
+    /// Whether batches of a side resemble each other, or are too few to tell: the interval is as wide as what that can do
+    /// at most, so that only a large difference shows.
+    #[serde(default)]
+    pub only_large: bool,
     /// Why nothing can be said.
     pub refused: Option<String>,
 }
@@ -277,11 +339,27 @@ impl Comparison {
 
 /// Compares every figure.
 pub fn changes(before: &Side, after: &Side, threshold: f64) -> Vec<Change> {
-    Figure::ALL.into_iter().map(|figure| change(figure, before, after, threshold)).collect()
+    let evidence = evidence(before, after);
+    Figure::ALL.into_iter().map(|figure| change(figure, before, after, threshold, evidence)).collect()
 }
 
-fn change(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Change {
-    let found = [before.estimate(figure), after.estimate(figure)];
+/// Whether there may be fine evidence: coarse where response times of a side resemble each other by any of their figures.
+/// What makes one of them drift makes all of them, and chance hides it from the test of one more often than of all.
+fn evidence(before: &Side, after: &Side) -> Evidence {
+    let is_correlated = |figure| {
+        let of = |side: &Side| side.estimate(figure, Evidence::Fine) == Err(Refusal::Correlated);
+        of(before) || of(after)
+    };
+    let times = [Figure::Mean, Figure::P50, Figure::P90, Figure::P99];
+    if times.into_iter().any(is_correlated) { Evidence::Coarse } else { Evidence::Fine }
+}
+
+fn change(figure: Figure, before: &Side, after: &Side, threshold: f64, evidence: Evidence) -> Change {
+    let by = |evidence| [before.estimate(figure, evidence), after.estimate(figure, evidence)];
+    let fine = by(Evidence::Fine);
+    let is_drifting = evidence == Evidence::Coarse && figure != Figure::Errors;
+    let only_large = is_drifting || fine.iter().any(Result::is_err);
+    let found = if only_large { by(Evidence::Coarse) } else { fine };
     let value = |i: usize| found[i].as_ref().ok().map(|f| f.value);
     let none = Change {
         figure,
@@ -291,6 +369,7 @@ fn change(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Change
         low: None,
         high: None,
         finding: Finding::Unknown,
+        only_large: false,
         refused: None,
     };
     let (before, after) = match found {
@@ -314,7 +393,14 @@ fn change(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Change
         (true, true) => Finding::Better,
     };
     let finite = |v: f64| v.is_finite().then_some(v);
-    Change { change: finite(change.value), low: finite(change.low), high: finite(change.high), finding, ..none }
+    Change {
+        change: finite(change.value),
+        low: finite(change.low),
+        high: finite(change.high),
+        finding,
+        only_large,
+        ..none
+    }
 }
 
 /// Something about a result that both sides should share, as text.
@@ -423,7 +509,7 @@ mod tests {
     }
 
     fn finding(figure: Figure, before: &Side, after: &Side, threshold: f64) -> Finding {
-        change(figure, before, after, threshold).finding
+        change(figure, before, after, threshold, evidence(before, after)).finding
     }
 
     #[test]
@@ -442,7 +528,7 @@ mod tests {
             assert_eq!(finding(figure, &failing, &failing, 0.0), Finding::NotShown, "{figure:?}");
         }
         // p99 is among those that failed; that there are more of them is said by the errors.
-        let unknown = change(Figure::P99, &fast, &failing, 0.0);
+        let unknown = change(Figure::P99, &fast, &failing, 0.0, Evidence::Fine);
         assert_eq!(unknown.finding, Finding::Unknown);
         assert!(unknown.refused.unwrap().starts_with("after: the figure itself has no value"));
     }
@@ -476,7 +562,7 @@ mod tests {
 
     #[test]
     fn no_errors_among_few_do_not_prove_that_there_are_none() {
-        let none = side(100, 0).estimate(Figure::Errors).unwrap();
+        let none = side(100, 0).estimate(Figure::Errors, Evidence::Fine).unwrap();
         assert_eq!((none.low, none.value), (0.0, 0.0));
         // Wilson's bound for none of n is t²/(n + t²).
         let t = statistics::student(Figure::level(), 31.0);
@@ -487,7 +573,7 @@ mod tests {
     fn too_little_is_refused_with_the_side() {
         let mut short = side(100, 0);
         short.batches.truncate(7);
-        let refused = change(Figure::Mean, &side(100, 0), &short, 0.0);
+        let refused = change(Figure::Mean, &side(100, 0), &short, 0.0, Evidence::Fine);
         assert_eq!(refused.finding, Finding::Unknown);
         assert_eq!(refused.refused.unwrap(), "after: the run is too short for 8 batches");
         assert!(refused.before.is_some() && refused.after.is_none());

@@ -133,19 +133,26 @@ fn grouped(slices: &[(f64, f64)], together: usize) -> Vec<(f64, f64)> {
     groups
 }
 
-/// Whether neighbours among values whose mean is 0 resemble each other more than chance explains: von Neumann's ratio
-/// of the squares of differences to the squares of the values is 2 for independent ones, and
-/// √((b² − 1)/(b − 2)) · (1 − ratio/2) is then standard normal.
+/// Whether neighbours among values resemble each other more than chance explains.
 fn resemble(values: &[f64]) -> bool {
+    score(values).is_some_and(|score| score > Normal::standard().inverse_cdf(CORRELATED))
+}
+
+/// The lag-1 autocorrelation of values with its ends corrected, 1 − ratio/2, where von Neumann's ratio is that of the
+/// squares of differences to the squares of the values; `None` where all are the same, or too few.
+pub(super) fn autocorrelation(values: &[f64]) -> Option<f64> {
     let b = values.len() as f64;
     let mean = values.iter().sum::<f64>() / b;
     let squares: f64 = values.iter().map(|v| (v - mean).powi(2)).sum();
     let differences: f64 = values.windows(2).map(|pair| (pair[1] - pair[0]).powi(2)).sum();
-    if b < 3.0 || squares <= 0.0 {
-        return false;
-    }
-    let score = ((b * b - 1.0) / (b - 2.0)).sqrt() * (1.0 - differences / (2.0 * squares));
-    score > Normal::standard().inverse_cdf(CORRELATED)
+    (b >= 3.0 && squares > 0.0).then(|| 1.0 - differences / (2.0 * squares))
+}
+
+/// How much neighbours among values resemble each other: standard normal where they are independent, √((b² − 1)/(b − 2))
+/// times the autocorrelation.
+pub(super) fn score(values: &[f64]) -> Option<f64> {
+    let b = values.len() as f64;
+    autocorrelation(values).map(|found| ((b * b - 1.0) / (b - 2.0)).sqrt() * found)
 }
 
 /// The slices between the first and the last in which something was scheduled.
@@ -157,15 +164,24 @@ pub fn measured(batches: &Batches) -> &[Batch] {
     &all[first..last]
 }
 
+/// Of each slice: the sum of the times of what ended well, in nanoseconds, and their number.
+pub(super) fn times(batches: &[Batch], span: Span) -> Vec<(f64, f64)> {
+    batches.iter().map(|b| (b.times(span).total(), b.times(span).count() as f64)).collect()
+}
+
+/// Of each slice: how many took longer than `limit_ns` or did not end well, and how many were scheduled.
+pub(super) fn beyond(batches: &[Batch], span: Span, limit_ns: u64) -> Vec<(f64, f64)> {
+    let beyond = |b: &Batch| (b.scheduled - b.times(span).count_to(limit_ns).min(b.scheduled)) as f64;
+    batches.iter().map(|b| (beyond(b), b.scheduled as f64)).collect()
+}
+
 /// The mean time in nanoseconds, over what ended well; `whole` has all of the times.
 ///
 /// # Errors
 ///
 /// See [`ratio`].
 pub fn mean(batches: &[Batch], span: Span, whole: &Distribution) -> Result<Estimate, Refusal> {
-    let slice = |b: &Batch| (b.times(span).total(), b.times(span).count() as f64);
-    let slices: Vec<_> = batches.iter().map(slice).collect();
-    let mut estimate = ratio(&slices)?;
+    let mut estimate = ratio(&times(batches, span))?;
     // Never surer than independent requests would be, even where the batches happen to be much alike.
     estimate.error = estimate.error.max(whole.deviation() / (whole.count() as f64).sqrt());
     Ok(estimate)
@@ -177,8 +193,7 @@ pub fn mean(batches: &[Batch], span: Span, whole: &Distribution) -> Result<Estim
 ///
 /// See [`ratio`].
 pub fn share_beyond(batches: &[Batch], span: Span, limit_ns: u64) -> Result<Estimate, Refusal> {
-    let beyond = |b: &Batch| (b.scheduled - b.times(span).count_to(limit_ns).min(b.scheduled)) as f64;
-    let slices: Vec<_> = batches.iter().map(|b| (beyond(b), b.scheduled as f64)).collect();
+    let slices = beyond(batches, span, limit_ns);
     let mut estimate = ratio(&slices)?;
     let n: f64 = slices.iter().map(|slice| slice.1).sum();
     estimate.error = estimate.error.max((estimate.value * (1.0 - estimate.value) / n).sqrt());
