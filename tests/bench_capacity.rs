@@ -5,6 +5,7 @@
 #[path = "support/server.rs"]
 mod support;
 
+use std::fs;
 use std::process::{Command, Output};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -170,5 +171,11 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
         assert!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
         assert!(output.stdout.is_empty());
     }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("staged.toml");
+    fs::write(&file, format!("target = \"{url}\"\n[bench.default]\nstages = [\"5rps:5s\"]\n")).unwrap();
+    let output = scalectl(&["bench", "--bench-file", file.to_str().unwrap(), "--find-max", "--slo", "p99<1m"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("written in stages"), "{}", stderr(&output));
     assert_eq!(server.count(), 0);
 }

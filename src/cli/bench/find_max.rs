@@ -109,6 +109,10 @@ impl FindMax {
             return Err(Failure::usage("--find-max needs a rate to begin with, and a closed loop has none")
                 .hint("leave --rps max away, or give the first rate, like --rps 100"));
         }
+        if !config.stages.is_empty() {
+            let what = "the workload is written in stages, and --find-max tries one constant rate after the other";
+            return Err(Failure::usage(what).hint("give the first rate, like --rps 100; the workload's requests stay"));
+        }
         if let Some(slo) = config.slos.iter().find(|slo| slo.measure() == Measure::Rate) {
             let what = format!("the objective \"{slo}\" is about the rate, which is what --find-max looks for");
             return Err(Failure::usage(what).hint("leave it away: what it finds is the highest rate that holds"));
