@@ -434,7 +434,7 @@ fn a_damaged_result_is_one_error_before_anything_is_written() {
     let [file, page] = [&file, &page].map(|path| path.display().to_string());
     let most = u64::MAX;
     for (place, value, said) in [
-        ("/schema", "scalectl.bench/2".into(), "its schema is \"scalectl.bench/2\", not scalectl.bench/1"),
+        ("/schema", "scalectl.bench/2".into(), "its schema is \"scalectl.bench/2\", and this version reads"),
         ("/duration_ns", most.into(), "more than a year"),
         ("/elapsed_ns", 1.into(), "it took 1 ns"),
         ("/counts/ok", 21.into(), "they do not add up"),

@@ -1,7 +1,7 @@
 //! Results as they are read back: what holds of each that a run leaves behind is checked, so that whatever is made of one
 //! (a report, a sum, a comparison) need not expect figures that contradict each other, nor more than a run can have.
 
-use super::summary::{RequestHistograms, SCHEMA, Summary};
+use super::summary::{RequestHistograms, Summary};
 use crate::bench::record::distribution::MOST;
 use crate::bench::record::series::OpenSecond;
 use crate::bench::record::tally::Counts;
@@ -48,9 +48,6 @@ impl Summary {
     }
 
     fn check(&self) -> Result<(), String> {
-        if self.schema != SCHEMA {
-            return Err(format!("its schema is \"{}\", not {SCHEMA}", self.schema));
-        }
         if self.duration_ns > LONGEST_NS {
             return Err(format!("a schedule of {} ns: more than a year", self.duration_ns));
         }
