@@ -345,6 +345,28 @@ fn a_bench_file_is_tried_out_and_run() {
     assert_eq!(json["counts"]["ok"], json["counts"]["scheduled"], "{}", json["errors"]);
     assert_eq!((&json["connections"]["limit"], &json["slo"][0]["ok"]), (&json!(2), &json!(true)));
     assert_eq!(json["counts"]["wire"][0], server.count() - 4);
+    // Headers, cookies and credentials among the flags are every request's, and go before its own.
+    let before = server.count();
+    let added = ["--try", "-H", "X-From: flag", "-H", "X-Trace: 1", "-H", "X-Trace: 2"];
+    let output = scalectl(&[&arguments[..], &added].concat());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!((output.status.code(), server.count()), (Some(0), before + 4), "{printed}");
+    for said in ["> x-from: flag\n", "> x-trace: 1\n> x-trace: 2\n"] {
+        assert_eq!(printed.matches(said).count(), 4, "{said}: {printed}");
+    }
+    assert!(printed.contains("buy: POST /login\n") && !printed.contains("x-from: file"), "{printed}");
+    let own = r#"[{path = "/own", bearer = "t", cookies = {a = "0", b = "2"}, headers = {Authorization = "x"}}]"#;
+    let small = folder.path().join("small.toml");
+    fs::write(&small, format!("target = \"{}\"\n[bench.default]\nrequests = {own}\n", server.url())).unwrap();
+    let small = ["bench", "--bench-file", small.to_str().unwrap(), "-n", "1", "-q"];
+    scalectl(&[&small[..], &["--user", "ada:pw", "--cookie", "a=1"]].concat());
+    let seen = server.seen().pop().unwrap();
+    assert_eq!((seen.path.as_str(), seen.header("cookie")), ("/own", Some("a=1; b=2")));
+    assert_eq!(seen.header("authorization"), Some("Basic YWRhOnB3"), "{}", seen.head);
+    // A method, a body or URLs are another request.
+    let output = scalectl(&[&arguments[..], &["--try", "-m", "PUT", "-H", "X-Trace: 1"]].concat());
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed.contains("> PUT / HTTP/1.1\n") && printed.contains("> x-trace: 1\n"), "{printed}");
     // What fails says why, and the flow goes no further.
     let output = scalectl(&[&arguments[..], &["--try", "--assert", "body contains nothing", "--json"]].concat());
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();

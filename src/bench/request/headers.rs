@@ -59,8 +59,13 @@ impl Headers {
 
     /// Adds one instead of those of the same name.
     pub fn set(&mut self, name: &str, value: &str) {
-        self.0.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
+        self.remove(name);
         self.add(name, value);
+    }
+
+    /// Removes those of a name.
+    pub fn remove(&mut self, name: &str) {
+        self.0.retain(|(own, _)| !own.eq_ignore_ascii_case(name));
     }
 }
 

@@ -181,13 +181,13 @@ impl Args {
                 if let Some(file) = &file {
                     file.apply(&mut config, self.workload.as_ref())?;
                 }
-                self.replace_requests(&mut config)?;
+                self.take_request_flags(&mut config)?;
                 config
             }
             Some((stack, url)) => {
                 let mut config = Config::new(parse(&url)?);
                 of_stack(&mut config, &stack, self.workload.as_ref())?;
-                self.replace_requests(&mut config)?;
+                self.take_request_flags(&mut config)?;
                 config
             }
             None => {
@@ -279,12 +279,14 @@ impl Args {
         }
     }
 
-    /// Takes the request that the flags describe instead of a workload's, if they do.
-    fn replace_requests(&self, config: &mut Config) -> Result<(), Failure> {
-        if self.request.describes_a_request() {
-            config.requests = self.request.requests(&config.target)?;
-            config.flows.clear();
+    /// Takes the request that the flags describe instead of a workload's, if they do; what else they say of requests
+    /// goes for the workload's own.
+    fn take_request_flags(&self, config: &mut Config) -> Result<(), Failure> {
+        if !self.request.describes_a_request() {
+            return self.request.add_to(config);
         }
+        config.requests = self.request.requests(&config.target)?;
+        config.flows.clear();
         Ok(())
     }
 

@@ -19,7 +19,7 @@ pub struct RequestArgs {
     /// HTTP method [default: GET; POST with --body-json, --form and --multipart]
     #[arg(short, long, value_name = "METHOD")]
     method: Option<String>,
-    /// Header, as 'Name: value'; repeat for more
+    /// Header, as 'Name: value', of every request if there is a workload; repeat for more
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
     /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'. @FILE: as --body-file
@@ -97,14 +97,32 @@ impl RequestArgs {
         self.body.as_deref().filter(|body| is_get && body.parse::<TimeSpan>().is_ok())
     }
 
-    /// Whether a request is described, so that a workload's own do not count.
+    /// Whether a request is described, so that a workload's own do not count: its method, its body, or where it goes.
     pub fn describes_a_request(&self) -> bool {
-        let is_given = [&self.method, &self.body, &self.body_json, &self.content_type, &self.accept, &self.user]
-            .into_iter()
-            .chain([&self.bearer, &self.host])
-            .any(Option::is_some);
-        let has_some = [&self.headers, &self.form, &self.multipart, &self.cookies].iter().any(|l| !l.is_empty());
-        is_given || has_some || self.body_file.is_some() || self.urls.is_some()
+        let is_given = [&self.method, &self.body, &self.body_json].into_iter().any(Option::is_some);
+        let has_fields = !self.form.is_empty() || !self.multipart.is_empty();
+        is_given || has_fields || self.body_file.is_some() || self.urls.is_some()
+    }
+
+    /// Puts headers, cookies and credentials on every request of a workload; they go before its own.
+    ///
+    /// # Errors
+    ///
+    /// Headers or cookies that are not written as they should be.
+    pub fn add_to(&self, config: &mut Config) -> Result<(), Failure> {
+        let own = self.request("/")?;
+        let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
+        for request in config.requests.iter_mut().chain(steps) {
+            own.headers.names().for_each(|name| request.headers.remove(name));
+            own.headers.iter().for_each(|(name, value)| request.headers.add(name, value));
+            request.cookies.extend(own.cookies.clone());
+            if own.user.is_some() || own.bearer.is_some() {
+                request.headers.remove("authorization");
+                own.headers.all("authorization").for_each(|value| request.headers.add("authorization", value));
+                (request.user, request.bearer) = (own.user.clone(), own.bearer.clone());
+            }
+        }
+        Ok(())
     }
 
     /// The requests that the flags describe.
