@@ -69,7 +69,8 @@ fn every_format_says_what_the_result_says() {
     assert!(spectrum.windows(2).all(|rows| rows[0][0] <= rows[1][0] && rows[0][1] <= rows[1][1]));
     let p50 = result["response_time_ns"]["p50"].as_f64().unwrap() / 1e6;
     let at_p50 = spectrum.iter().find(|row| row[1] >= 0.5).unwrap()[0];
-    assert!(at_p50 >= p50 * 0.999, "{at_p50} ms for {p50} ms");
+    // Three digits of the histogram, and of the text as many behind the point.
+    assert!(at_p50 >= p50 * 0.999 - 0.0005, "{at_p50} ms for {p50} ms");
 
     let junit = &read["junit"];
     assert_eq!((junit["tests"].as_str(), junit["failures"].as_str()), (Some("3"), Some("1")), "{junit}");
