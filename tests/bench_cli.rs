@@ -549,6 +549,27 @@ fn a_cancelled_run_writes_its_result() {
     }
 }
 
+/// Whoever sends SIGTERM sends SIGKILL some seconds later, and does not wait for a target that never answers.
+#[test]
+fn a_cancelled_run_does_not_wait_out_its_grace_time() {
+    use nix::sys::signal::{Signal, kill};
+    let server = Server::start(|_| Fate::Silence);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+        .args(["bench", &server.url(), "-z", "20m", "--grace", "20m", "--timeout", "20m", "--rps", "20", "--json"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut progress = BufReader::new(child.stderr.take().unwrap()).lines();
+    progress.next().unwrap().unwrap();
+    kill(nix::unistd::Pid::from_raw(child.id() as i32), Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &json["interrupted"]), (Some(130), &true.into()));
+    assert_eq!(json["counts"]["unfinished"].as_u64(), Some(server.count()), "{}", json["counts"]);
+    drop(progress);
+}
+
 /// What `nohup` does is not undone.
 #[test]
 fn a_hangup_that_is_ignored_ends_nothing() {
@@ -646,11 +667,11 @@ fn a_run_that_does_not_begin_leaves_the_logs_of_others_as_they_are() {
 fn without_a_grace_time_everything_that_is_due_is_sent() {
     for io in ["epoll", "auto"] {
         let server = Server::start(|_| Fate::Answer(200, 0));
-        let run = ["--rps", "1000", "-z", "1s", "--grace", "0s", "--pacing", "50ms", "--io", io, "--json", "-q"];
+        let run = ["--rps", "200", "-z", "1s", "--grace", "0s", "--pacing", "50ms", "--io", io, "--json", "-q"];
         let output = scalectl(&[&["bench", &format!("{}/{{{{ seq() }}}}", server.url())][..], &run].concat());
         let json: Value = serde_json::from_slice(&output.stdout).unwrap();
         let counts = &json["counts"];
-        assert_eq!((&counts["scheduled"], &counts["unsent"]), (&1000.into(), &0.into()), "{io}: {counts}");
+        assert_eq!((&counts["scheduled"], &counts["unsent"]), (&200.into(), &0.into()), "{io}: {counts}");
         assert_eq!(json["generator"]["unsent_while_free"], 0, "{}", json["verdict"]);
         // Nothing is waited for: the server sees the last ones or not.
         assert!(server.count() <= counts["wire"][1].as_u64().unwrap(), "{io}: {counts} {}", server.count());
@@ -677,4 +698,18 @@ fn one_output_that_fails_costs_no_other() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert_eq!(fs::read_to_string(file("old.json")).unwrap(), "an earlier run");
     assert!(!file("new.csv").exists());
+    // Links are other names of the same file, and one that leads nowhere is a file that cannot be written.
+    fs::hard_link(file("old.json"), file("hard.csv")).unwrap();
+    std::os::unix::fs::symlink("new.csv", file("soft.json")).unwrap();
+    std::os::unix::fs::symlink("nowhere/new.json", file("lost.json")).unwrap();
+    let to = |format: &str, name: &str| format!("{format}={}", file(name).display());
+    for (outputs, said) in [
+        ([to("json", "old.json"), to("csv", "hard.csv")], "json and csv go to the same file"),
+        ([to("json", "soft.json"), to("csv", "new.csv")], "json and csv go to the same file"),
+        ([to("json", "lost.json"), to("csv", "new.csv")], "cannot write"),
+    ] {
+        let output = scalectl(&["bench", &server.url(), "-n", "1", "-o", &outputs[0], "-o", &outputs[1]]);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(said), "{outputs:?}: {}", stderr(&output));
+    }
+    assert_eq!((server.count(), file("new.csv").exists()), (5, false));
 }

@@ -247,6 +247,7 @@ fn flags_make_the_request_they_say() {
     assert_eq!(own, ["x-b: 1", "x-b: 3", "x-a: 2", "host: h"]);
     for (arguments, why) in [
         (&["-H", "Host: a", "-H", "host: b"][..], "two hosts"),
+        (&["-H", "Content-Length: 1", "-H", "content-length: 2"], "two lengths"),
         (&["--host", "a", "-H", "Host: b"], "--host and -H"),
         (&["--accept", "a/b", "-H", "accept: c/d"], "--accept and -H"),
         (&["--cookie", "a=1; a=2"], "\"a\" is given twice"),
@@ -355,13 +356,13 @@ fn a_bench_file_is_tried_out_and_run() {
         assert_eq!(printed.matches(said).count(), 4, "{said}: {printed}");
     }
     assert!(printed.contains("buy: POST /login\n") && !printed.contains("x-from: file"), "{printed}");
-    let own = r#"[{path = "/own", bearer = "t", cookies = {a = "0", b = "2"}, headers = {Authorization = "x"}}]"#;
+    let own = r#"[{path = "/own", bearer = "t", cookies = {a = "0", b = "2"}, headers = {Authorization = "x", Cookie = "c=3; a=5"}}]"#;
     let small = folder.path().join("small.toml");
     fs::write(&small, format!("target = \"{}\"\n[bench.default]\nrequests = {own}\n", server.url())).unwrap();
     let small = ["bench", "--bench-file", small.to_str().unwrap(), "-n", "1", "-q"];
     scalectl(&[&small[..], &["--user", "ada:pw", "--cookie", "a=1"]].concat());
     let seen = server.seen().pop().unwrap();
-    assert_eq!((seen.path.as_str(), seen.header("cookie")), ("/own", Some("a=1; b=2")));
+    assert_eq!((seen.path.as_str(), seen.header("cookie")), ("/own", Some("c=3; a=1; b=2")));
     assert_eq!(seen.header("authorization"), Some("Basic YWRhOnB3"), "{}", seen.head);
     // A method, a body or URLs are another request.
     let output = scalectl(&[&arguments[..], &["--try", "-m", "PUT", "-H", "X-Trace: 1"]].concat());

@@ -81,6 +81,20 @@ fn a_duration_and_a_number_take_the_first_part() {
     }
 }
 
+/// It is set for the runs of a script, and a log that ended early would go unnoticed.
+#[test]
+fn a_variable_cuts_no_log() {
+    let (_folder, log) = folder_with_log();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let output = support::scalectl()
+        .args(["bench", &server.url(), "--replay", &log, "--speed", "10", "--json"])
+        .env("SCALECTL_DURATION", "100ms")
+        .output()
+        .unwrap();
+    let json = result(&output, &server);
+    assert_eq!((&json["counts"]["scheduled"], &json["replay_shortened"]), (&30.into(), &false.into()));
+}
+
 #[test]
 fn the_summary_says_that_it_was_a_part() {
     let (_folder, log) = folder_with_log();

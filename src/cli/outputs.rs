@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::error::Failure;
@@ -29,10 +30,9 @@ fn try_open(path: &Path) -> io::Result<()> {
         // To open a pipe and close it again is the end of it for who reads it.
         Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
         Ok(_) => File::options().write(true).open(path).map(drop),
-        // What a link points to and is not there cannot be taken away again by the link's name.
-        Err(_) if path.is_symlink() => Ok(()),
         Err(_) => {
-            File::create_new(path)?;
+            let path = linked(path);
+            File::create_new(&path)?;
             fs::remove_file(path)
         }
     }
@@ -47,7 +47,7 @@ pub(super) fn refuse_duplicates(outputs: &[Output]) -> Result<(), Failure> {
     let files: Vec<_> =
         outputs.iter().filter_map(|output| Some((output.format, place(output.file.as_deref()?)))).collect();
     for (i, (format, path)) in files.iter().enumerate() {
-        if let Some((earlier, _)) = files[..i].iter().find(|(_, other)| other == path) {
+        if let Some((earlier, _)) = files[..i].iter().find(|(_, other)| is_same(path, other)) {
             // Two of /dev/null do each other no harm, nor do two to a terminal.
             if fs::metadata(path).is_ok_and(|found| !found.is_file()) {
                 continue;
@@ -59,8 +59,26 @@ pub(super) fn refuse_duplicates(outputs: &[Output]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A path under which no other name of the same file goes.
+/// Whether both are one file, by two names or as links of each other.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let id = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    one == other || id(one).is_some_and(|one| Some(one) == id(other))
+}
+
+/// What a link points to, whether that is there or not.
+fn linked(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    // As many as Linux follows.
+    for _ in 0..40 {
+        let Ok(target) = fs::read_link(&path) else { break };
+        path = path.parent().map_or_else(|| target.clone(), |folder| folder.join(&target));
+    }
+    path
+}
+
+/// A path under which no other name of the same file goes, but those of links to what is there.
 fn place(path: &Path) -> PathBuf {
+    let path = &linked(path);
     let whole = || {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         Some(folder.canonicalize().ok()?.join(path.file_name()?))

@@ -318,6 +318,7 @@ fn setup() -> Setup {
         rate: Some(20.0),
         arrivals: "constant".to_owned(),
         stages: "20rps:2500ms".parse().into_iter().collect(),
+        merged: Vec::new(),
         replay_shortened: false,
         pacing: "exact".to_owned(),
         seed: 1,

@@ -65,8 +65,10 @@ impl Kind {
         }
         let (body, content_type) = content::body(spec, names)?;
         let mut headers = Vec::new();
-        if spec.headers.all("host").nth(1).is_some() {
-            return Err(wrong("it has two hosts: Host stands twice in its headers".to_owned()));
+        for (name, what) in [("Host", "hosts"), ("Content-Length", "lengths"), ("Transfer-Encoding", "framings")] {
+            if spec.headers.all(name).nth(1).is_some() {
+                return Err(wrong(format!("it has two {what}: {name} stands twice in its headers")));
+            }
         }
         for (key, value) in content::headers(target, spec, content_type) {
             let key = HeaderName::from_bytes(key.as_bytes())
@@ -80,9 +82,12 @@ impl Kind {
             return Err(wrong(format!("its path \"{value}\" does not begin with \"/\"")));
         }
         let cookies = Template::compile(&content::cookies(spec), names, Escape::Header)?;
-        let has = |wanted: HeaderName| headers.iter().find(|(name, _)| *name == wanted);
-        let closes = has(CONNECTION).and_then(|(_, t)| t.constant()).is_some_and(|value| asks_to_close(&value));
-        let frames_itself = has(CONTENT_LENGTH).or(has(TRANSFER_ENCODING)).is_some();
+        let has = |wanted: HeaderName| headers.iter().any(|(name, _)| *name == wanted);
+        let closes = headers
+            .iter()
+            .filter(|(name, _)| *name == CONNECTION)
+            .any(|(_, template)| template.constant().is_some_and(|value| asks_to_close(&value)));
+        let frames_itself = has(CONTENT_LENGTH) || has(TRANSFER_ENCODING);
         let means_a_body = [Method::POST, Method::PUT, Method::PATCH].contains(&method);
         let states_length = !frames_itself && (!body.is_empty() || means_a_body);
         let values = captured.unwrap_or_default();

@@ -139,6 +139,9 @@ pub struct Setup {
     /// The stages of the schedule, where it has any.
     #[serde(default)]
     pub stages: Vec<Stage>,
+    /// When each of the runs began that were merged into this result; of a single run none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub merged: Vec<Start>,
     /// Whether only the first part of a log was replayed.
     #[serde(default)]
     pub replay_shortened: bool,
@@ -171,6 +174,13 @@ pub struct Setup {
     pub aborted: Option<Aborted>,
     /// Whether the user ended it early.
     pub interrupted: bool,
+}
+
+impl Setup {
+    /// When the runs began that the result is of.
+    fn starts(&self) -> &[Start] {
+        if self.merged.is_empty() { std::slice::from_ref(&self.start) } else { &self.merged }
+    }
 }
 
 /// The figures of one kind of request.
@@ -425,11 +435,15 @@ impl Summary {
         let [first, rest @ ..] = results else { return Err(MergeError::Nothing) };
         for (i, result) in results.iter().enumerate() {
             // Two that start in the same nanosecond of both clocks.
-            if let Some(one) = results[..i].iter().position(|earlier| earlier.setup.start == result.setup.start) {
+            let is_known = |start: &Start| result.setup.starts().contains(start);
+            if let Some(one) = results[..i].iter().position(|earlier| earlier.setup.starts().iter().any(is_known)) {
                 return Err(MergeError::Twice { one: one + 1, other: i + 1 });
             }
         }
         let mut parts = first.parts();
+        if !rest.is_empty() {
+            parts.setup.merged = results.iter().flat_map(|result| result.setup.starts()).copied().collect();
+        }
         let mut series = Series::default();
         let mut verdicts = vec![first.verdict.clone()];
         for second in results.iter().flat_map(|r| &r.series) {
@@ -576,6 +590,7 @@ pub(in crate::bench) mod tests {
             rate: Some(100.0),
             arrivals: "constant".to_owned(),
             stages: Vec::new(),
+            merged: Vec::new(),
             replay_shortened: false,
             pacing: "exact".to_owned(),
             seed: 1,
@@ -637,6 +652,12 @@ pub(in crate::bench) mod tests {
         assert_eq!(merged(|_| ()).unwrap().counts.scheduled, 300);
         let again = merged(|r| r.setup.start = result(1).setup.start).unwrap_err();
         assert!(again.starts_with("result 3 is the same run as result 1"), "{again}");
+        let two = Summary::merge(&[result(1), result(2)]).unwrap();
+        for part in [1, 2] {
+            let again = Summary::merge(&[two.clone(), result(part)]).unwrap_err().to_string();
+            assert!(again.starts_with("result 2 is the same run as result 1"), "{part}: {again}");
+        }
+        assert_eq!(Summary::merge(&[two, result(3)]).unwrap().counts.scheduled, 300);
         // What was merged has the start of its earliest part.
         for parts in [[result(1), result(2)], [result(2), result(1)]] {
             let both = Summary::merge(&parts).unwrap();

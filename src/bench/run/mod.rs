@@ -374,6 +374,7 @@ fn setup(config: &Config, threads: u64, io: &str, start: Start) -> Setup {
         rate: rate(config),
         arrivals: arrivals(config),
         stages: config.stages.clone(),
+        merged: Vec::new(),
         replay_shortened: config.replay.as_ref().is_some_and(|recording| recording.is_shortened()),
         pacing: config.pacing.to_string(),
         seed: config.seed,
@@ -411,6 +412,9 @@ fn conclude(
     };
     let slo = config.slos.iter().map(|slo| slo.evaluate(measured)).collect();
     let mut verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    if tally.counts.scheduled == 0 && warmup.as_ref().is_some_and(|warmup| warmup.counts.scheduled > 0) {
+        verdict.notes.push("every request was one of the warm-up: nothing is left to report".to_owned());
+    }
     verdict.notes.extend(connections.streams.and_then(|streams| streams.note()));
     Summary::new(Parts {
         setup,

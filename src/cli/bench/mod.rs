@@ -16,6 +16,7 @@ mod watch;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::signal::unix::{SignalKind, signal};
@@ -206,9 +207,12 @@ impl Args {
             }
         };
         let length = self.requests.map(Length::Requests).or(self.duration.map(Length::Duration));
+        // A variable says how long runs take, not that logs are to be cut.
+        let is_flag = !global.is_from_variable(if self.requests.is_some() { "number" } else { "duration" });
+        let cut = length.filter(|_| is_flag);
         let of_file = || file.as_ref().and_then(|file| file.replay(self.workload.as_ref()));
         let replay = self.replay.replay().or_else(of_file);
-        let replay = replay.map(|replay| Replay { length: length.or(replay.length), ..replay });
+        let replay = replay.map(|replay| Replay { length: cut.or(replay.length), ..replay });
         if let Some(replay) = &replay {
             self.is_replayed_as_it_is()?;
             let like = if file.is_some() { config.requests.clone() } else { self.request.requests(&config.target)? };
@@ -358,10 +362,14 @@ fn parse(text: &str) -> Result<Target, Failure> {
     })
 }
 
+/// How long answers are waited for at most after SIGTERM or SIGHUP: whoever sends one follows it up with SIGKILL, Docker
+/// after ten seconds, and the result is to be written by then.
+const PATIENCE: Duration = Duration::from_secs(3);
+
 /// The first Ctrl-C ends the schedule, the second aborts; so do SIGTERM, with which CI systems cancel, and SIGHUP, with
 /// which a terminal goes away, in any order. What was measured until then is a result all the same.
 fn interrupt_on_signal(control: Control) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (mut interrupt, mut terminate, mut hangup) = {
         let _inside = runtime.enter();
         // Watching SIGHUP would undo what `nohup` did.
@@ -370,6 +378,7 @@ fn interrupt_on_signal(control: Control) -> std::io::Result<()> {
     };
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         runtime.block_on(async {
+            let mut abort_at = None;
             loop {
                 let hung_up = async {
                     match &mut hangup {
@@ -377,7 +386,19 @@ fn interrupt_on_signal(control: Control) -> std::io::Result<()> {
                         None => std::future::pending().await,
                     }
                 };
-                tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} _ = hung_up => {} }
+                let is_late = async {
+                    match abort_at {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                let is_patient = tokio::select! {
+                    _ = interrupt.recv() => true,
+                    _ = terminate.recv() => false,
+                    _ = hung_up => false,
+                    () = is_late => true,
+                };
+                abort_at = (!is_patient).then(|| tokio::time::Instant::now() + PATIENCE);
                 control.interrupt();
             }
         });

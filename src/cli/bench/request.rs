@@ -113,6 +113,19 @@ impl RequestArgs {
         let own = self.request("/")?;
         let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
         for request in config.requests.iter_mut().chain(steps) {
+            if own.headers.has("cookie") {
+                request.cookies.clear();
+            }
+            let known = request.headers.all("cookie").next().map(str::to_owned);
+            if let Some(known) = known {
+                let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).trim().to_owned();
+                let stays = |pair: &&str| !own.cookies.contains_key(&name(pair));
+                let left: Vec<_> = known.split(';').filter(stays).map(str::trim).collect();
+                request.headers.remove("cookie");
+                if !left.is_empty() {
+                    request.headers.add("cookie", left.join("; "));
+                }
+            }
             own.headers.names().for_each(|name| request.headers.remove(name));
             own.headers.iter().for_each(|(name, value)| request.headers.add(name, value));
             request.cookies.extend(own.cookies.clone());
