@@ -146,6 +146,8 @@ fn a_flag_goes_before_variables() {
             &[("SCALECTL_RPS", "5"), ("SCALECTL_BENCH_STAGE", "5rps:1s")],
             "--stage is set by the variable SCALECTL_BENCH_STAGE",
         ),
+        // It lacks --replay.
+        (&[("SCALECTL_BENCH_SPEED", "2")], "--speed is set by the variable SCALECTL_BENCH_SPEED"),
     ] {
         let output = printed(&[], variables);
         assert!(output.status.code() == Some(2) && stderr(&output).contains(said), "{}", stderr(&output));

@@ -6,7 +6,7 @@ use std::env;
 use std::ffi::OsString;
 
 use clap::builder::Resettable;
-use clap::error::{ContextKind, ContextValue, Error};
+use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -76,15 +76,16 @@ pub fn blamed(error: &Error, command: &Command, given: &Given) -> Vec<String> {
     let verb =
         given.matches.as_ref().and_then(ArgMatches::subcommand_name).and_then(|name| command.find_subcommand(name));
     let arguments: Vec<_> = verb.into_iter().chain([command]).flat_map(Command::get_arguments).collect();
-    let variable = |text: &String| {
-        // Like "--rps <RATE|max>".
-        let flag = text.split([' ', '=']).next()?;
-        let arg =
-            arguments.iter().find(|arg| arg.get_long().is_some_and(|long| flag.strip_prefix("--") == Some(long)))?;
+    // Where a flag lacks another one, the error names only what is not there.
+    let is_any = error.kind() == ErrorKind::MissingRequiredArgument;
+    // Like "--rps <RATE|max>".
+    let is_named = |flag: &str| is_any || named.iter().any(|text| text.split([' ', '=']).next() == Some(flag));
+    let variable = |arg: &&Arg| {
+        let flag = format!("--{}", arg.get_long()?);
         let name = arg.get_env().filter(|name| env::var_os(name).is_some() && !given.has(arg))?;
-        Some(format!("{flag} is set by the variable {}", name.display()))
+        is_named(&flag).then(|| format!("{flag} is set by the variable {}", name.display()))
     };
-    named.iter().filter_map(variable).collect()
+    arguments.iter().filter_map(variable).collect()
 }
 
 /// Identifiers of what has its value from `source`.

@@ -67,7 +67,7 @@ impl Kind {
         let mut headers = Vec::new();
         for (name, what) in [("Host", "hosts"), ("Content-Length", "lengths"), ("Transfer-Encoding", "framings")] {
             if spec.headers.all(name).nth(1).is_some() {
-                return Err(wrong(format!("it has two {what}: {name} stands twice in its headers")));
+                return Err(wrong(format!("it has two {what}: {name} stands twice in its headers, leave one out")));
             }
         }
         for (key, value) in content::headers(target, spec, content_type) {

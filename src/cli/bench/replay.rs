@@ -58,7 +58,8 @@ impl Replay {
         let log: Box<dyn BufRead> = if path.as_os_str() == "-" {
             Box::new(io::stdin().lock())
         } else {
-            Box::new(BufReader::new(File::open(path).map_err(|e| cannot(e.to_string()))?))
+            let hint = "give the path of an access log, or - for standard input";
+            Box::new(BufReader::new(File::open(path).map_err(|e| cannot(e.to_string()).hint(hint))?))
         };
         let recording = Recording::read(log, self.speed, self.is_unsafe).map_err(|error| cannot(error.to_string()))?;
         let skipped = recording.skipped();
