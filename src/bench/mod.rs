@@ -12,7 +12,7 @@
 //! | `worker` | one thread of a run: its arrivals, its connections, a request from its due time to its end |
 //! | `run` | what a run is asked to do ([`Config`]); its threads, what ends it early, what is seen of it on the way |
 //! | `record` | what was seen of one request ([`Sample`]), and what is counted of all ([`Tally`], [`Distribution`]) |
-//! | `result` | what that comes to ([`Summary`]; read back, `damage`), whether the generator was the limit ([`Verdict`]), [`compare`] |
+//! | `result` | what that comes to ([`Summary`]; of several, `merge`; read back, `damage`), whether the generator was the limit ([`Verdict`]), [`compare`] |
 //! | `capacity` | the highest rate that holds: where to look ([`search`]), and what a probe showed ([`find_max`]) |
 //! | `invariants` | what has to hold of any input; for tests and fuzzing only |
 //!
@@ -58,8 +58,9 @@ pub use request::workload::{
     AssertSpec, CaptureSpec, FeedOrder, FeedSpec, FlowSpec, RequestSpec, StatusSet, Think, Workload,
 };
 pub use result::damage::ReadError;
+pub use result::merge::MergeError;
 pub use result::slo::{Measure, Slo, SloError, SloResult};
-pub use result::summary::{Connections, Latency, MergeError, RequestSummary, Setup, Streams, Summary};
+pub use result::summary::{Connections, Latency, RequestSummary, Setup, Streams, Summary};
 pub use result::verdict::{SelfWatch, Verdict};
 pub use result::warmup::WarmUp;
 pub use result::{compare, statistics};

@@ -538,7 +538,7 @@ mod tests {
 
     #[test]
     fn settings_of_the_generator_that_differ_are_told() {
-        let one = crate::bench::result::summary::tests::result(1);
+        let one = crate::bench::result::merge::tests::result(1);
         assert_eq!(warnings(std::slice::from_ref(&one), std::slice::from_ref(&one)), [""; 0]);
         let settings: [(&str, Alter); 7] = [
             ("kinds of pacing differ: exact, every 1s", |r| r.setup.pacing = "every 1s".to_owned()),

@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod damage;
+pub mod merge;
 pub mod resemblance;
 pub mod slo;
 pub mod statistics;

@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::slo::{Measured, SloResult};
+use super::slo::SloResult;
 use super::statistics::Intervals;
 use super::verdict::{SelfWatch, Verdict};
 use super::warmup::WarmUp;
 use crate::bench::clock::{Start, Timestamps};
 use crate::bench::record::batches::Batches;
 use crate::bench::record::distribution::{Distribution, Percentile};
-use crate::bench::record::series::{OpenSecond, Second, Series};
+use crate::bench::record::series::Second;
 use crate::bench::record::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
 use crate::bench::request::flows::FlowCounts;
 use crate::bench::run::guard::Aborted;
@@ -103,26 +103,6 @@ impl Streams {
             "the target allowed {allowed} streams at the same time on a connection, not the {asked} asked for"
         ))
     }
-
-    fn merge(&mut self, other: &Self) {
-        self.per_connection = self.per_connection.max(other.per_connection);
-        self.allowed = self.allowed.into_iter().chain(other.allowed).min();
-        self.peak += other.peak;
-    }
-}
-
-impl Connections {
-    /// Adds those of another thread.
-    pub fn merge(&mut self, other: &Self) {
-        self.limit += other.limit;
-        self.at_start += other.at_start;
-        self.peak += other.peak;
-        self.opened += other.opened;
-        match (&mut self.streams, &other.streams) {
-            (Some(streams), Some(other)) => streams.merge(other),
-            (streams, other) => *streams = streams.or(*other),
-        }
-    }
 }
 
 /// How a run was set up.
@@ -174,13 +154,6 @@ pub struct Setup {
     pub aborted: Option<Aborted>,
     /// Whether the user ended it early.
     pub interrupted: bool,
-}
-
-impl Setup {
-    /// When the runs began that the result is of.
-    fn starts(&self) -> &[Start] {
-        if self.merged.is_empty() { std::slice::from_ref(&self.start) } else { &self.merged }
-    }
 }
 
 /// The figures of one kind of request.
@@ -323,35 +296,6 @@ pub struct Parts {
     pub connections: Connections,
 }
 
-/// Why results cannot be merged.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MergeError {
-    /// There is none.
-    #[error("there is no result to merge")]
-    Nothing,
-    /// They are of different runs.
-    #[error("results of {what} {one} and {other} cannot be merged")]
-    Differ {
-        /// In what they differ.
-        what: &'static str,
-        /// The first's.
-        one: String,
-        /// The other's.
-        other: String,
-    },
-    /// Two of them are the same one.
-    #[error("result {other} is the same run as result {one}, and its requests would count twice: give each run once")]
-    Twice {
-        /// The number of the one, from 1 on.
-        one: usize,
-        /// The number of the other.
-        other: usize,
-    },
-    /// A series in it is damaged.
-    #[error("the series of a result is damaged: {0}")]
-    Damaged(String),
-}
-
 /// ok answers before T, over T.
 pub fn achieved_rate(tally: &Tally, duration_ns: u64) -> f64 {
     per_second(tally.ok_in_time, duration_ns)
@@ -424,128 +368,6 @@ impl Summary {
     pub fn slo_met(&self) -> bool {
         self.slo.iter().all(|slo| slo.ok)
     }
-
-    /// One result of several parts of one run, or of several runs of the same duration. That of machines which reach a
-    /// target by different addresses is one, too, and has a note of that.
-    ///
-    /// # Errors
-    ///
-    /// None are given, two are the same, they differ in duration, warm-up, schedule or schema, or one is damaged.
-    pub fn merge(results: &[Self]) -> Result<Self, MergeError> {
-        let [first, rest @ ..] = results else { return Err(MergeError::Nothing) };
-        for (i, result) in results.iter().enumerate() {
-            // Two that start in the same nanosecond of both clocks.
-            let is_known = |start: &Start| result.setup.starts().contains(start);
-            if let Some(one) = results[..i].iter().position(|earlier| earlier.setup.starts().iter().any(is_known)) {
-                return Err(MergeError::Twice { one: one + 1, other: i + 1 });
-            }
-        }
-        let mut parts = first.parts();
-        if !rest.is_empty() {
-            parts.setup.merged = results.iter().flat_map(|result| result.setup.starts()).copied().collect();
-        }
-        let mut series = Series::default();
-        let mut verdicts = vec![first.verdict.clone()];
-        for second in results.iter().flat_map(|r| &r.series) {
-            series.add(&OpenSecond::try_from(second).map_err(MergeError::Damaged)?);
-        }
-        for result in rest {
-            let differ = |what, of: fn(&Self) -> String| {
-                let (one, other) = (of(first), of(result));
-                if one == other { Ok(()) } else { Err(MergeError::Differ { what, one, other }) }
-            };
-            differ("schemas", |r| r.schema.clone())?;
-            differ("warm-ups", |r| {
-                r.warmup.as_ref().map_or_else(|| "none".to_owned(), |w| format!("{:.3} s", w.duration_ns as f64 / 1e9))
-            })?;
-            if result.setup.rate.is_some() != first.setup.rate.is_some() {
-                let (one, other) = (first.setup.arrivals.clone(), result.setup.arrivals.clone());
-                return Err(MergeError::Differ { what: "arrivals", one, other });
-            }
-            if result.duration_ns != first.duration_ns {
-                let text = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
-                let (one, other) = (text(first.duration_ns), text(result.duration_ns));
-                return Err(MergeError::Differ { what: "durations", one, other });
-            }
-            parts.tally.merge(&result.parts().tally);
-            parts.warmup = match (&parts.warmup, &result.warmup) {
-                (Some(one), Some(other)) => Some(one.merged(other)),
-                (one, other) => one.as_ref().or(other.as_ref()).cloned(),
-            };
-            parts.setup.rate = parts.setup.rate.zip(result.setup.rate).map(|(one, other)| one + other);
-            parts.setup.stages = Stage::together(&parts.setup.stages, &result.setup.stages);
-            parts.setup.replay_shortened |= result.setup.replay_shortened;
-            parts.setup.threads += result.setup.threads;
-            parts.setup.timestamps = parts.setup.timestamps.max(result.setup.timestamps);
-            parts.setup.interrupted |= result.setup.interrupted;
-            parts.setup.aborted = parts.setup.aborted.or_else(|| result.setup.aborted.clone());
-            for objective in &result.slo {
-                if !parts.slo.iter().any(|known| known.expression == objective.expression) {
-                    parts.slo.push(objective.clone());
-                }
-            }
-            // Whole, as the other machine's monotonic clock is another.
-            if result.setup.start.unix_ns < parts.setup.start.unix_ns {
-                parts.setup.start = result.setup.start;
-            }
-            parts.generator.merge(&result.generator);
-            parts.connections.merge(&result.connections);
-            verdicts.push(result.verdict.clone());
-        }
-        parts.series = series.finish();
-        let together = |of: fn(&Verdict) -> &Vec<String>| verdicts.iter().flat_map(|v| of(v).clone()).collect();
-        parts.verdict = Verdict {
-            trusted: verdicts.iter().all(|v| v.trusted),
-            reasons: together(|v| &v.reasons),
-            notes: together(|v| &v.notes),
-        };
-        parts.verdict.notes.extend(differing_targets(results));
-        let measured = Measured {
-            response: &parts.tally.distributions.response,
-            scheduled: parts.tally.counts.scheduled,
-            achieved_rate: achieved_rate(&parts.tally, parts.duration_ns),
-        };
-        let expressions = parts.slo.iter().map(|slo| slo.expression.parse::<super::slo::Slo>());
-        parts.slo = expressions.flatten().map(|slo| slo.evaluate(measured)).collect();
-        Ok(Self::new(parts))
-    }
-
-    fn parts(&self) -> Parts {
-        let tally = Tally {
-            counts: self.counts,
-            ok_in_time: self.ok_in_time,
-            distributions: self.histograms.clone(),
-            status: self.status.clone(),
-            errors: self.errors.iter().map(|e| (e.kind, e.count)).collect(),
-            evidence: self.evidence.clone(),
-            kinds: self.requests.iter().map(KindTally::from).collect(),
-            bytes: [self.bytes.received, self.bytes.sent],
-            bodies: [self.bytes.bodies, self.bytes.decompressed],
-            last_finished: self.elapsed_ns,
-            batches: self.batches.clone(),
-            flows: self.flows,
-        };
-        Parts {
-            setup: self.setup.clone(),
-            duration_ns: self.duration_ns,
-            tally,
-            warmup: self.warmup.clone(),
-            series: self.series.clone(),
-            slo: self.slo.clone(),
-            verdict: self.verdict.clone(),
-            generator: self.generator,
-            connections: self.connections,
-        }
-    }
-}
-
-/// What is to be said where results of several targets are merged.
-fn differing_targets(results: &[Summary]) -> Option<String> {
-    let mut targets: Vec<&str> = results.iter().map(|result| result.setup.target.as_str()).collect();
-    targets.sort_unstable();
-    targets.dedup();
-    let are_several = targets.len() > 1;
-    are_several.then(|| format!("results of {} targets are merged: {}", targets.len(), targets.join(", ")))
 }
 
 impl From<KindTally> for RequestSummary {
@@ -558,147 +380,5 @@ impl From<KindTally> for RequestSummary {
             service_time_ns: Latency::of(&kind.service, scheduled),
             histograms: RequestHistograms { response: kind.response, service: kind.service },
         }
-    }
-}
-
-impl From<&RequestSummary> for KindTally {
-    fn from(request: &RequestSummary) -> Self {
-        Self {
-            name: request.name.clone(),
-            counts: request.counts,
-            response: request.histograms.response.clone(),
-            service: request.histograms.service.clone(),
-        }
-    }
-}
-
-#[cfg(test)]
-pub(in crate::bench) mod tests {
-    use super::*;
-    use crate::bench::result::slo::Slo;
-
-    const MS: u64 = 1_000_000;
-
-    /// The result of a run that started `second` seconds after the epoch: 100 requests in a second, of `second` ms each.
-    pub fn result(second: u64) -> Summary {
-        let mut tally = Tally::new(&["/".to_owned()]);
-        tally.counts = Counts { scheduled: 100, sent: 100, ok: 100, wire: [100; 2], ..Counts::default() };
-        (0..100).for_each(|_| tally.distributions.response.record(second * MS));
-        let setup = Setup {
-            target: "http://127.0.0.1:80/".to_owned(),
-            version: "0".to_owned(),
-            rate: Some(100.0),
-            arrivals: "constant".to_owned(),
-            stages: Vec::new(),
-            merged: Vec::new(),
-            replay_shortened: false,
-            pacing: "exact".to_owned(),
-            seed: 1,
-            threads: 1,
-            protocol: "HTTP/1.1".to_owned(),
-            io: "epoll".to_owned(),
-            timestamps: Timestamps::default(),
-            timeout_ns: 1,
-            grace_ns: 1,
-            start: Start { unix_ns: second * 1_000 * MS, monotonic_ns: second },
-            dns_ns: None,
-            aborted: None,
-            interrupted: false,
-        };
-        let verdict = Verdict { trusted: true, reasons: Vec::new(), notes: Vec::new() };
-        let mut summary = Summary::new(Parts {
-            setup,
-            duration_ns: 1_000 * MS,
-            tally,
-            warmup: None,
-            series: Vec::new(),
-            slo: Vec::new(),
-            verdict,
-            generator: SelfWatch::default(),
-            connections: Connections::default(),
-        });
-        // Slices of a run make it comparable.
-        summary.batches.record(&sample(second));
-        summary
-    }
-
-    fn sample(second: u64) -> crate::bench::record::sample::Sample {
-        crate::bench::record::sample::Sample {
-            n: 0,
-            kind: 0,
-            scheduled: 0,
-            ready: 0,
-            started: 0,
-            first_byte: MS,
-            finished: second * MS,
-            outcome: crate::bench::record::sample::Outcome::Ok,
-            status: Some(200),
-            retries: 0,
-            redirects: 0,
-            bodies: (0, 0),
-            wire: (1, 1),
-            bytes: (0, 0),
-        }
-    }
-
-    fn merged(change: impl FnOnce(&mut Summary)) -> Result<Summary, String> {
-        let mut other = result(3);
-        change(&mut other);
-        Summary::merge(&[result(1), result(2), other]).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn the_same_run_is_not_counted_twice() {
-        assert_eq!(merged(|_| ()).unwrap().counts.scheduled, 300);
-        let again = merged(|r| r.setup.start = result(1).setup.start).unwrap_err();
-        assert!(again.starts_with("result 3 is the same run as result 1"), "{again}");
-        let two = Summary::merge(&[result(1), result(2)]).unwrap();
-        for part in [1, 2] {
-            let again = Summary::merge(&[two.clone(), result(part)]).unwrap_err().to_string();
-            assert!(again.starts_with("result 2 is the same run as result 1"), "{part}: {again}");
-        }
-        assert_eq!(Summary::merge(&[two, result(3)]).unwrap().counts.scheduled, 300);
-        // What was merged has the start of its earliest part.
-        for parts in [[result(1), result(2)], [result(2), result(1)]] {
-            let both = Summary::merge(&parts).unwrap();
-            assert_eq!(Summary::merge(&[both, result(1)]), Err(MergeError::Twice { one: 1, other: 2 }));
-        }
-    }
-
-    #[test]
-    fn what_was_run_in_another_way_is_refused() {
-        let schema = merged(|r| r.schema = "scalectl.bench/9".to_owned()).unwrap_err();
-        assert!(schema.contains("schemas scalectl.bench/1 and scalectl.bench/9"), "{schema}");
-        let warm_up = merged(|r| r.warmup = Some(WarmUp::of(&Tally::default(), 1_000 * MS))).unwrap_err();
-        assert_eq!(warm_up, "results of warm-ups none and 1.000 s cannot be merged");
-        let duration = merged(|r| r.duration_ns = 2_000 * MS).unwrap_err();
-        assert_eq!(duration, "results of durations 1.000 s and 2.000 s cannot be merged");
-        let text = serde_json::to_string(&result(1)).unwrap().replace("scalectl.bench/1", "scalectl.bench/9");
-        let error = serde_json::from_str::<Summary>(&text).unwrap_err().to_string();
-        assert!(error.contains("\"scalectl.bench/9\"") && error.contains("\"scalectl.bench/1\""), "{error}");
-    }
-
-    #[test]
-    fn several_targets_are_noted() {
-        assert_eq!(merged(|_| ()).unwrap().verdict.notes, [""; 0]);
-        let notes = merged(|r| r.setup.target = "http://127.0.0.2:80/".to_owned()).unwrap().verdict.notes;
-        assert_eq!(notes, ["results of 2 targets are merged: http://127.0.0.1:80/, http://127.0.0.2:80/"]);
-    }
-
-    #[test]
-    fn the_objectives_of_all_are_held_against_all_requests() {
-        let objective = |text: &str, ok| SloResult { ok, ..text.parse::<Slo>().unwrap().evaluate(nothing()) };
-        fn nothing() -> Measured<'static> {
-            static NONE: std::sync::LazyLock<Distribution> = std::sync::LazyLock::new(Distribution::default);
-            Measured { response: &NONE, scheduled: 0, achieved_rate: 0.0 }
-        }
-        let mut first = result(1);
-        first.slo = vec![objective("p50<1h", false)];
-        let mut second = result(2);
-        second.slo = vec![objective("p50<1h", true), objective("max<2ms", true), objective("max<3ms", true)];
-        let both = Summary::merge(&[first, second]).unwrap();
-        let found: Vec<_> = both.slo.iter().map(|slo| (slo.expression.as_str(), slo.ok)).collect();
-        // The longest took 2 ms.
-        assert_eq!(found, [("p50<1h", true), ("max<2ms", false), ("max<3ms", true)]);
     }
 }
