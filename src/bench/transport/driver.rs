@@ -12,11 +12,12 @@ use mio::{Events, Poll, Token};
 
 use super::alarm::Alarm;
 use super::channel::{Channel, Socket, Tls};
+use super::connection::Connection;
 use super::dial::Dialer;
-use super::nap::{Nap, Naps};
+use super::nap::Naps;
 use super::receipt::Clocks;
-use super::session::{Exchange, Request, Session, Step};
-use crate::bench::answer::Answer;
+use super::session::{Exchange, Request, Step};
+use super::wait::{Completion, Reading, Wait};
 use crate::bench::clock::now_ns;
 use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 
@@ -30,8 +31,6 @@ const SLOT_BITS: u32 = 17;
 const EVENTS: usize = 1024;
 /// What one read takes at most.
 const BUFFER: usize = 64 * 1024;
-/// How many full reads one connection gets before others have their turn.
-const TURN: usize = 16;
 /// How late a sleep may end, in nanoseconds: Linux allows itself 50 µs otherwise. What shares a wake-up is decided by
 /// [`Pacing`](crate::bench::run::config::Pacing).
 #[cfg(target_os = "linux")]
@@ -39,100 +38,6 @@ const SLACK_NS: nix::libc::c_ulong = 1;
 /// The longest answers that may wait to be read, in bytes: a socket has room for several, so that the target is never
 /// kept from sending.
 const SHORT: u64 = 16 * 1024;
-
-/// What has happened on a slot.
-#[derive(Debug)]
-pub enum Completion {
-    /// A connection is open.
-    Opened {
-        /// Where.
-        slot: usize,
-        /// How long the connection took, in nanoseconds.
-        connect_ns: u64,
-        /// How long TLS took, where there is.
-        tls_ns: Option<u64>,
-    },
-    /// A connection that was opened for another slot can be used. HTTP/2 only.
-    Joined {
-        /// Where.
-        slot: usize,
-    },
-    /// An answer is complete. The connection is open still, or closed already: see [`Driver::is_open`].
-    Answered {
-        /// Where.
-        slot: usize,
-        /// Its status.
-        status: u16,
-        /// What was seen of it.
-        exchange: Exchange,
-        /// The answer itself, where it was to be kept.
-        answer: Option<Box<Answer>>,
-    },
-    /// A connection, or the exchange on it, has failed; it is closed.
-    Failed {
-        /// Where.
-        slot: usize,
-        /// Why.
-        fault: Fault,
-        /// Status of the answer, where its head came.
-        status: Option<u16>,
-        /// What was seen of it.
-        exchange: Exchange,
-        /// Whether other requests were sent on the connection before.
-        is_reused: bool,
-    },
-}
-
-impl Completion {
-    /// Where it happened.
-    pub fn slot(&self) -> usize {
-        let (Self::Opened { slot, .. }
-        | Self::Joined { slot }
-        | Self::Answered { slot, .. }
-        | Self::Failed { slot, .. }) = self;
-        *slot
-    }
-}
-
-/// How long to wait for something to happen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wait {
-    /// Not at all.
-    Not,
-    /// Until this instant of CLOCK_MONOTONIC.
-    Until(u64),
-    /// Until this instant, or until so much has happened: see [`super::Transport::gathers`].
-    Several(u64, usize),
-    /// Until then, and not shorter for an answer that can as well be read later, as the kernel has noted when it came.
-    Through(Nap),
-    /// The same, and no look at what has come then either.
-    Past(Nap),
-}
-
-impl Wait {
-    /// When it ends, if it is one.
-    pub fn until(self) -> Option<u64> {
-        match self {
-            Self::Not => None,
-            Self::Until(at) | Self::Several(at, _) => Some(at),
-            Self::Through(nap) | Self::Past(nap) => Some(nap.until),
-        }
-    }
-
-    /// How much has to happen before that.
-    pub fn events(self) -> usize {
-        if let Self::Several(_, events) = self { events } else { 1 }
-    }
-}
-
-/// When answers are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reading {
-    /// As soon as they come.
-    AtOnce,
-    /// At the next occasion, where the kernel notes when they came.
-    Late,
-}
 
 /// The connections of one thread, by slot.
 pub struct Driver {
@@ -186,11 +91,6 @@ enum Stage {
         connect_ns: u64,
     },
     Open(Connection),
-}
-
-struct Connection {
-    channel: Channel,
-    session: Session,
 }
 
 impl Stage {
@@ -539,87 +439,6 @@ pub fn handshake_fault(error: &io::Error) -> Fault {
         Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())
     } else {
         Fault::io(Phase::Tls, error)
-    }
-}
-
-impl Connection {
-    /// Whether an answer has begun to come, or the request has not gone out.
-    fn is_urgent(&self) -> bool {
-        let session = &self.session;
-        session.is_busy() && (session.exchange().read > 0 || !session.unsent().is_empty())
-    }
-
-    fn send(&mut self, request: &Request<'_>) -> Step {
-        self.session.begin(request);
-        let mut rest = request.bytes;
-        while !rest.is_empty() {
-            match self.channel.write(rest) {
-                Ok(written) => {
-                    self.session.wrote(written);
-                    rest = &rest[written..];
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.session.keep(rest);
-                    break;
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.session.broke(&error),
-            }
-        }
-        Step::Wait
-    }
-
-    /// Writes what is left of the request and reads what has come of the answer; `None` if more has come than fits a
-    /// turn.
-    fn advance(&mut self, buffer: &mut [u8], is_ended: bool, clocks: &Clocks) -> Option<Step> {
-        if let Err(error) = self.catch_up() {
-            return Some(self.session.broke(&error));
-        }
-        for _ in 0..TURN {
-            match self.channel.read(buffer) {
-                Ok(0) => return Some(self.session.ended()),
-                Ok(read) => {
-                    if is_ended {
-                        self.session.spend();
-                    }
-                    let came = self.channel.came().and_then(|came| clocks.instant_of(came));
-                    let step = self.session.received(&buffer[..read], came.unwrap_or_else(now_ns));
-                    let is_all = read < buffer.len() && self.channel.reads_all() && !is_ended;
-                    if step != Step::Wait || is_all {
-                        return Some(step);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Some(Step::Wait),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Some(self.session.broke(&error)),
-            }
-        }
-        None
-    }
-
-    fn catch_up(&mut self) -> io::Result<()> {
-        while !self.session.unsent().is_empty() {
-            match self.channel.write(self.session.unsent()) {
-                Ok(written) => self.session.caught_up(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.channel.flush()?;
-        Ok(())
-    }
-
-    /// Whether the connection, on which no request is under way, can still be used.
-    fn is_idle(&mut self, buffer: &mut [u8]) -> bool {
-        match self.channel.read(buffer) {
-            Ok(0) => false,
-            Ok(_) => {
-                self.session.unsolicited();
-                false
-            }
-            Err(error) => matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-        }
     }
 }
 

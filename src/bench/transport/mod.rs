@@ -1,12 +1,13 @@
 //! How bytes get to the target and back.
 //!
 //! A worker knows slots, requests and completions: it asks a [`Transport`] to open a connection or to send a request on a
-//! slot, and is told what came of it. A transport is one of these drivers: `driver` waits until sockets are ready (epoll,
+//! slot, and is told what came of it (`wait`). A transport is one of these drivers: `driver` waits until sockets are ready (epoll,
 //! kqueue), `uring` hands operations to the kernel (io_uring), `http2` waits as the first does and has several slots to
 //! a connection. They move bytes; what the bytes mean is a [`session`]'s business, which does no I/O.
 
 mod alarm;
 mod channel;
+mod connection;
 mod dial;
 mod driver;
 pub(super) mod http1;
@@ -18,14 +19,16 @@ mod session;
 mod tls;
 #[cfg(target_os = "linux")]
 mod uring;
+mod wait;
 
 use std::io;
 
 pub use dial::{DialError, Dialer};
-pub use driver::{Completion, Driver, Reading, Wait};
+pub use driver::Driver;
 pub use http2::Usage;
 pub use nap::Nap;
 pub use session::{Exchange, Request};
+pub use wait::{Completion, Reading, Wait};
 
 use super::clock::{Timestamps, now_ns};
 use crate::bench::record::sample::Phase;

@@ -18,9 +18,10 @@ use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 use crate::bench::transport::alarm::Alarm;
 use crate::bench::transport::channel::{Channel, Socket, Tls};
 use crate::bench::transport::dial::Dialer;
-use crate::bench::transport::driver::{Completion, Ready, Wait, handshake_fault};
+use crate::bench::transport::driver::{Ready, handshake_fault};
 use crate::bench::transport::negotiate::H2;
 use crate::bench::transport::session::{Exchange, Request};
+use crate::bench::transport::wait::{Completion, Wait};
 
 const ALARM: Token = Token(usize::MAX);
 /// Bits of a token that are the connection; the others tell those that follow one another in a place apart.

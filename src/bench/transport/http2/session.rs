@@ -10,8 +10,8 @@ use super::hpack::Table;
 use super::outbox::Outbox;
 use super::stream::Stream;
 use crate::bench::record::sample::{Cause, Fault, Phase, Side};
-use crate::bench::transport::driver::Completion;
 use crate::bench::transport::session::{Exchange, Request};
+use crate::bench::transport::wait::Completion;
 
 /// The longest head of an answer, in bytes as they come.
 const MOST_HEAD: usize = 512 * 1024;

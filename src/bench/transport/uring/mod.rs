@@ -13,8 +13,9 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use self::ring::{Event, Filled, Ring};
 use super::channel::{Socket, Tls};
 use super::dial::Dialer;
-use super::driver::{Completion, Wait, handshake_fault};
+use super::driver::handshake_fault;
 use super::session::{Exchange, Request, Session, Step};
+use super::wait::{Completion, Wait};
 use crate::bench::clock::now_ns;
 use crate::bench::record::sample::{Cause, Fault, Phase, Side};
 
