@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 
 use listeners::{Protocol, SocketState};
+use socket2::{Domain, Socket, Type};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 /// The process that listens on a port.
@@ -33,6 +34,30 @@ impl fmt::Display for Holder {
     }
 }
 
+/// Why this user cannot listen on a port.
+#[derive(Debug)]
+pub enum Obstacle {
+    /// Somebody does already.
+    Held(Holder),
+    /// The system does not let him.
+    Refused(io::Error),
+}
+
+/// Why this user cannot listen on `port` of the loopback interface; `None` where he can.
+pub fn obstacle(port: u16) -> Option<Obstacle> {
+    let error = bind(Ipv4Addr::LOCALHOST, port).err()?;
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return Some(Obstacle::Refused(error));
+    }
+    // Whoever had it may have given it up since.
+    holder(port).map(Obstacle::Held).or_else(|| bind(Ipv4Addr::LOCALHOST, port).err().map(Obstacle::Refused))
+}
+
+/// Whether this user can listen on `port` of the loopback interface.
+pub fn is_free(port: u16) -> bool {
+    bind(Ipv4Addr::LOCALHOST, port).is_ok()
+}
+
 /// Who listens on `port`, on whatever address; `None` where it is free.
 pub fn holder(port: u16) -> Option<Holder> {
     let listener = listeners::get_all().ok().and_then(|all| {
@@ -51,15 +76,17 @@ pub fn holder(port: u16) -> Option<Holder> {
     }
 }
 
-/// Whether this user can listen on `port` of the loopback interface.
-pub fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
-}
-
 /// Whether nobody could listen on all addresses: the table of sockets leaves out whose process it cannot see.
 fn is_taken(port: u16) -> bool {
-    let bound = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
-    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+    bind(Ipv4Addr::UNSPECIFIED, port).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+}
+
+/// Asks for `port` without listening on it: a probe that listens takes the port from whoever opens, or probes, it at
+/// the same instant. The address may be used again, as servers' may, so that their last connections do not count.
+fn bind(address: Ipv4Addr, port: u16) -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&SocketAddr::from((address, port)).into())
 }
 
 /// The longest command line that a message shows, in characters.
@@ -77,7 +104,16 @@ fn command(pid: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    /// A free port that the system gives to nobody: below the range of outgoing connections.
+    fn quiet_port() -> u16 {
+        let begin = 10_000 + rand::random::<u16>() % 1000;
+        (begin..12_000).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
+    }
 
     #[test]
     fn a_port_is_held_by_this_process_or_by_nobody() {
@@ -92,6 +128,47 @@ mod tests {
         }
         drop(listener);
         assert_eq!(holder(port), None);
+    }
+
+    #[test]
+    fn an_obstacle_is_who_listens() {
+        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let found = obstacle(port);
+        assert!(
+            matches!(&found, Some(Obstacle::Held(Holder::Process { pid, .. })) if *pid == std::process::id()),
+            "{found:?}"
+        );
+        drop(listener);
+        assert!(obstacle(port).is_none());
+    }
+
+    /// What becomes of `attempt` while another thread asks for `port` again and again.
+    fn beside_a_probe(port: u16, attempt: impl Fn() -> io::Result<()>) -> Vec<io::Error> {
+        let (asked, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            threads.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    let _ = bind(Ipv4Addr::LOCALHOST, port);
+                    asked.store(true, Ordering::Relaxed);
+                }
+            });
+            while !asked.load(Ordering::Relaxed) {
+                std::thread::yield_now();
+            }
+            let errors = (0..20_000).filter_map(|_| attempt().err()).collect();
+            ended.store(true, Ordering::Relaxed);
+            errors
+        })
+    }
+
+    #[test]
+    fn a_probe_is_in_nobody_s_way() {
+        let port = quiet_port();
+        let errors = beside_a_probe(port, || bind(Ipv4Addr::LOCALHOST, port));
+        assert!(errors.is_empty(), "another probe, {} times: {:?}", errors.len(), errors.first());
+        let errors = beside_a_probe(port, || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop));
+        assert!(errors.is_empty(), "a listener, {} times: {:?}", errors.len(), errors.first());
     }
 
     #[test]

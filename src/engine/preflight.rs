@@ -1,5 +1,7 @@
 //! What a plan needs of the machine before its first step is done.
 
+use std::io;
+
 use super::model::BalancerId;
 use super::plan::{Action, Plan};
 use crate::error::Failure;
@@ -22,14 +24,23 @@ pub fn opened(plan: &Plan) -> impl Iterator<Item = (u16, &BalancerId)> {
 }
 
 /// The failure for a port that somebody listens on.
-pub fn port_taken(port: u16, balancer: &BalancerId, holder: Option<&str>) -> Failure {
-    let failure = match holder {
-        Some(holder) => Failure::failed(format!("port {port} is in use by {holder}")),
-        None => Failure::failed(format!("port {port} cannot be opened")),
-    };
-    let key = match balancer {
+pub fn port_taken(port: u16, balancer: &BalancerId, holder: &str) -> Failure {
+    Failure::failed(format!("port {port} is in use by {holder}"))
+        .because("nothing was started")
+        .hint(format!("end what holds it, or change {} in scalectl.toml", key(balancer)))
+}
+
+/// The failure for a port that the system does not let this user open.
+pub fn port_refused(port: u16, balancer: &BalancerId, error: &io::Error) -> Failure {
+    Failure::failed(format!("port {port} cannot be opened: {error}"))
+        .because("nothing was started")
+        .hint(format!("change {} in scalectl.toml", key(balancer)))
+}
+
+/// What names a balancer's port in the stack file.
+fn key(balancer: &BalancerId) -> String {
+    match balancer {
         BalancerId::Front => "balancer.port".to_owned(),
         BalancerId::Service(name) => format!("services.{name}.port"),
-    };
-    failure.because("nothing was started").hint(format!("end what holds it, or change {key} in scalectl.toml"))
+    }
 }

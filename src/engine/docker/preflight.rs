@@ -20,7 +20,7 @@ use crate::backing::major;
 use crate::engine::preflight::{opened, port_taken};
 use crate::engine::{Action, BalancerId, Identity, Plan};
 use crate::error::Failure;
-use crate::ports;
+use crate::ports::{self, Obstacle};
 use crate::units::Name;
 
 /// The label with which Docker Compose marks what is its.
@@ -213,13 +213,13 @@ pub async fn port(docker: &Docker, port: u16, balancer: &BalancerId, remote: boo
     };
     // Before the processes: of a published port these show only the engine's own proxy.
     if let Some(holder) = running.iter().find(publishes) {
-        return Err(port_taken(port, balancer, Some(&described(holder))));
+        return Err(port_taken(port, balancer, &described(holder)));
     }
-    if remote || ports::is_free(port) {
-        return Ok(());
+    match ports::obstacle(port) {
+        Some(Obstacle::Held(holder)) if !remote => Err(port_taken(port, balancer, &holder.to_string())),
+        // What this user may not open the engine may.
+        _ => Ok(()),
     }
-    let holder = ports::holder(port).map(|holder| holder.to_string());
-    Err(port_taken(port, balancer, holder.as_deref()))
 }
 
 /// A container for people: its name, its image, whose it is.

@@ -18,7 +18,7 @@ use crate::engine::{
     Observed, Options, Plan, Preparation, Replacement, ReplicaId, preflight,
 };
 use crate::error::Failure;
-use crate::ports;
+use crate::ports::{self, Obstacle};
 use crate::stack::{Part, Stack};
 use crate::units::Name;
 
@@ -321,11 +321,14 @@ impl Engine for Local {
     }
 
     async fn preflight(&self, plan: &Plan) -> Result<(), Failure> {
-        let Some((port, balancer)) = preflight::opened(plan).find(|(port, _)| !ports::is_free(*port)) else {
-            return Ok(());
-        };
-        let holder = ports::holder(port).map(|holder| holder.to_string());
-        Err(preflight::port_taken(port, balancer, holder.as_deref()))
+        for (port, balancer) in preflight::opened(plan) {
+            match ports::obstacle(port) {
+                None => {}
+                Some(Obstacle::Held(holder)) => return Err(preflight::port_taken(port, balancer, &holder.to_string())),
+                Some(Obstacle::Refused(error)) => return Err(preflight::port_refused(port, balancer, &error)),
+            }
+        }
+        Ok(())
     }
 
     async fn perform(&self, action: &Action, note: &dyn Fn(Note)) -> Result<(), Failure> {

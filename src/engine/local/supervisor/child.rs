@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use super::super::places::{Places, write_private};
 use super::super::protocol::Process;
 use super::journal;
 use crate::engine::{Exited, Identity};
+use crate::ports;
 
 /// Ports that replicas are given: below the range that systems take for outgoing connections (32768 on Linux, 49152 on
 /// macOS), so that no connection of a load holds a port that a replica is about to open.
@@ -60,8 +61,8 @@ pub fn free_port(taken: &BTreeSet<u16>) -> io::Result<SocketAddr> {
     (0..count)
         .map(|n| PORTS.start + (begin + n) % count)
         .filter(|port| !taken.contains(port))
+        .find(|port| ports::is_free(*port))
         .map(|port| SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)))
-        .find(|address| TcpListener::bind(address).is_ok())
         .ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "every port from 20000 to 31999 is in use"))
 }
 
