@@ -35,22 +35,23 @@ impl fmt::Display for Holder {
 }
 
 /// Why this user cannot listen on a port.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Obstacle {
     /// Somebody does already.
     Held(Holder),
-    /// The system does not let him.
-    Refused(io::Error),
+    /// The system does not let him, for this reason.
+    Refused(String),
 }
 
 /// Why this user cannot listen on `port` of the loopback interface; `None` where he can.
 pub fn obstacle(port: u16) -> Option<Obstacle> {
+    let refused = |error: io::Error| Obstacle::Refused(error.to_string());
     let error = bind(Ipv4Addr::LOCALHOST, port).err()?;
     if error.kind() != io::ErrorKind::AddrInUse {
-        return Some(Obstacle::Refused(error));
+        return Some(refused(error));
     }
     // Whoever had it may have given it up since.
-    holder(port).map(Obstacle::Held).or_else(|| bind(Ipv4Addr::LOCALHOST, port).err().map(Obstacle::Refused))
+    holder(port).map(Obstacle::Held).or_else(|| bind(Ipv4Addr::LOCALHOST, port).err().map(refused))
 }
 
 /// Whether this user can listen on `port` of the loopback interface.

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::{Disk, DockerAnswer, Machine, OpenPort, Program, Python};
-use crate::ports::Holder;
+use crate::ports::{Holder, Obstacle};
 
 /// The oldest Python that the templates run on.
 pub const PYTHON: (u32, u32) = (3, 11);
@@ -151,12 +151,16 @@ fn disk(disk: &Disk) -> Check {
 /// A port that scalectl holds belongs to the running stack.
 fn port(port: &OpenPort) -> Check {
     let name = format!("Port {} ({})", port.port, port.key);
-    match &port.holder {
+    match &port.obstacle {
         None => check(&name, LOCAL, Status::Ok, "free".to_owned(), String::new()),
-        Some(Holder::Process { name: holder, pid, .. }) if holder == "scalectl" => {
+        Some(Obstacle::Held(Holder::Process { name: holder, pid, .. })) if holder == "scalectl" => {
             check(&name, LOCAL, Status::Ok, format!("held by scalectl (pid {pid})"), String::new())
         }
-        Some(holder) => {
+        Some(Obstacle::Refused(reason)) => {
+            let remedy = format!("choose another {} in scalectl.toml; Docker may be able to open it", port.key);
+            check(&name, LOCAL, Status::Warning, format!("not yours to open: {reason}"), remedy)
+        }
+        Some(Obstacle::Held(holder)) => {
             let stop = match holder {
                 Holder::Process { pid, .. } => format!("end it (kill {pid})"),
                 Holder::Foreign => "end it (as its user or as root)".to_owned(),
@@ -264,7 +268,11 @@ mod tests {
             compiler: None,
             docker: DockerAnswer::Absent,
             kubeconfig: None,
-            ports: vec![OpenPort { key: "balancer.port".into(), port: 80, holder: Some(Holder::Foreign) }],
+            ports: vec![OpenPort {
+                key: "balancer.port".into(),
+                port: 80,
+                obstacle: Some(Obstacle::Held(Holder::Foreign)),
+            }],
             disks: vec![Disk { purpose: "cache", path: "/c".into(), free: 1 << 20 }],
             open_files: (256, 256),
             usable_cores: 1,
@@ -298,13 +306,16 @@ mod tests {
 
     #[test]
     fn a_port_names_its_holder_and_the_key_to_change() {
-        let held = |holder| OpenPort { key: "balancer.port".into(), port: 8080, holder: Some(holder) };
+        let behind = |obstacle| OpenPort { key: "balancer.port".into(), port: 8080, obstacle: Some(obstacle) };
+        let held = |holder| behind(Obstacle::Held(holder));
         let other = port(&held(Holder::Process { pid: 7, name: "nginx".into(), command: String::new() }));
         assert_eq!(other.status, Status::Missing);
         assert_eq!(other.found, "held by nginx (pid 7)");
         assert_eq!(other.remedy.unwrap(), "end it (kill 7), or choose another balancer.port in scalectl.toml");
         let ours = port(&held(Holder::Process { pid: 7, name: "scalectl".into(), command: String::new() }));
         assert_eq!(ours.status, Status::Ok);
+        let refused = port(&behind(Obstacle::Refused("Permission denied".into())));
+        assert_eq!((refused.status, refused.found.as_str()), (Status::Warning, "not yours to open: Permission denied"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{DockerAnswer, Platform};
-use crate::ports::Holder;
+use crate::ports::Obstacle;
 
 /// What was found on this machine.
 #[derive(Debug, Clone)]
@@ -67,15 +67,15 @@ pub struct Project {
     pub balancer: Option<u16>,
 }
 
-/// A port that the project needs, and who has it.
+/// A port that the project needs, and what is in its way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OpenPort {
     /// Whose port it is, as a key of `scalectl.toml`.
     pub key: String,
     /// The port.
     pub port: u16,
-    /// Who listens on it.
-    pub holder: Option<Holder>,
+    /// Why this user cannot listen on it.
+    pub obstacle: Option<Obstacle>,
 }
 
 /// A disk that is written to.

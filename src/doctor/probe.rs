@@ -111,7 +111,7 @@ fn project(folder: &Path) -> Option<Project> {
 /// Replicas get free ports on the local engine; only the balancer's is fixed.
 fn ports_of(project: &Project) -> Option<OpenPort> {
     let port = project.balancer?;
-    Some(OpenPort { key: "balancer.port".to_owned(), port, holder: ports::holder(port) })
+    Some(OpenPort { key: "balancer.port".to_owned(), port, obstacle: ports::obstacle(port) })
 }
 
 /// The first file of KUBECONFIG that exists, or the usual one.

@@ -1,7 +1,5 @@
 //! What a plan needs of the machine before its first step is done.
 
-use std::io;
-
 use super::model::BalancerId;
 use super::plan::{Action, Plan};
 use crate::error::Failure;
@@ -31,8 +29,8 @@ pub fn port_taken(port: u16, balancer: &BalancerId, holder: &str) -> Failure {
 }
 
 /// The failure for a port that the system does not let this user open.
-pub fn port_refused(port: u16, balancer: &BalancerId, error: &io::Error) -> Failure {
-    Failure::failed(format!("port {port} cannot be opened: {error}"))
+pub fn port_refused(port: u16, balancer: &BalancerId, reason: &str) -> Failure {
+    Failure::failed(format!("port {port} cannot be opened: {reason}"))
         .because("nothing was started")
         .hint(format!("change {} in scalectl.toml", key(balancer)))
 }

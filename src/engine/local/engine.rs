@@ -325,7 +325,7 @@ impl Engine for Local {
             match ports::obstacle(port) {
                 None => {}
                 Some(Obstacle::Held(holder)) => return Err(preflight::port_taken(port, balancer, &holder.to_string())),
-                Some(Obstacle::Refused(error)) => return Err(preflight::port_refused(port, balancer, &error)),
+                Some(Obstacle::Refused(reason)) => return Err(preflight::port_refused(port, balancer, &reason)),
             }
         }
         Ok(())
