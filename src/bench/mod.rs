@@ -64,14 +64,16 @@ pub use result::summary::{Connections, Latency, RequestSummary, Setup, Streams, 
 pub use result::verdict::{SelfWatch, Verdict};
 pub use result::warmup::WarmUp;
 pub use result::{compare, statistics};
-pub use run::config::{Config, ConfigError, Io, Length, Pacing};
+pub use run::config::{Config, ConfigError, Length};
 pub use run::guard::Aborted;
 pub use run::progress::{Observer, Snapshot, Started};
 pub use run::trial::{Trial, try_out};
 pub use run::{Error, run};
+pub use schedule::pacing::Pacing;
 pub use schedule::replay::{Recording, ReplayError, Speed};
 pub use schedule::stage::{Process, Stage, StageError};
 pub use schedule::{Arrival, Arrivals, Schedule};
 pub use target::protocol::Protocol;
 pub use target::reach::{ConnectTo, Family, Reach, ReachError, Resolve, TlsSettings, TlsVersion};
 pub use target::{Scheme, Target, TargetError};
+pub use transport::Io;

@@ -5,7 +5,7 @@ use url::Url;
 
 use super::Answer;
 use crate::bench::record::sample::{Cause, Fault, Phase, Side};
-use crate::bench::request::mix::Room;
+use crate::bench::request::room::Room;
 use crate::bench::target::Target;
 use crate::bench::transport::Request;
 

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use serde_json::json;
 
 use super::workload::Sent;
-use crate::bench::request::mix::Room;
+use crate::bench::request::room::Room;
 use crate::bench::request::workload::RequestSpec;
 use crate::bench::run::config::{Config, Length};
 use crate::bench::schedule::SECOND_NS;

@@ -4,7 +4,7 @@ use super::workload::Sent;
 use crate::bench::answer::Answer;
 use crate::bench::answer::redirect::{Following, Hop, Lead};
 use crate::bench::record::sample::Cause;
-use crate::bench::request::mix::Room;
+use crate::bench::request::room::Room;
 use crate::bench::transport::Request;
 
 /// The statuses that the answers have, one after the other.

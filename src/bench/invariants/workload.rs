@@ -6,7 +6,8 @@ use http::Method;
 use http::header::{CONNECTION, HeaderName, TRANSFER_ENCODING};
 
 use super::heads::read;
-use crate::bench::request::mix::{Mix, Room};
+use crate::bench::request::mix::Mix;
+use crate::bench::request::room::Room;
 use crate::bench::request::visit::Visit;
 use crate::bench::request::workload::RequestSpec;
 use crate::bench::run::config::Config;

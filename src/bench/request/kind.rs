@@ -8,7 +8,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::content::{self, ContentError};
 use super::feed::Feeds;
-use super::mix::Room;
+use super::room::Room;
 use super::template::{Escape, Names, Scope, Template};
 use super::visit::{Cookies, Visit};
 use super::workload::RequestSpec;

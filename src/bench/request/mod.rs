@@ -6,6 +6,7 @@ pub mod flows;
 pub mod headers;
 pub mod kind;
 pub mod mix;
+pub mod room;
 pub mod template;
 pub mod visit;
 pub mod workload;

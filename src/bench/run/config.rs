@@ -1,9 +1,7 @@
 //! What a run is asked to do, checked before anything is sent.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -16,11 +14,13 @@ use crate::bench::request::mix::{Ingredients, Mix, MixError};
 use crate::bench::request::workload::{FeedSpec, FlowSpec, RequestSpec, Workload};
 use crate::bench::result::slo::Slo;
 use crate::bench::schedule::Schedule;
+use crate::bench::schedule::pacing::Pacing;
 use crate::bench::schedule::replay::Recording;
 use crate::bench::schedule::stage::{Process, Stage};
 use crate::bench::target::Target;
 use crate::bench::target::protocol::Protocol;
 use crate::bench::target::reach::{Reach, ReachError};
+use crate::bench::transport::Io;
 use crate::units::{Rate, TimeSpan};
 
 /// How long a run is.
@@ -30,101 +30,6 @@ pub enum Length {
     Duration(TimeSpan),
     /// So many requests.
     Requests(u64),
-}
-
-/// When a thread wakes for what is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Pacing {
-    /// At every arrival; those that come within 0.1 ms share a wake-up.
-    #[default]
-    Exact,
-    /// At whole multiples of this time only, for all arrivals since the last one: fewer wake-ups, more lag.
-    Every(TimeSpan),
-    /// Never asleep: a core for each thread.
-    Spin,
-}
-
-impl Pacing {
-    /// How long an arrival waits at most for those that share its wake-up, in nanoseconds. To wake up costs more than a
-    /// request: at 10,000 of them a second, two to a wake-up are 40% cheaper.
-    const GATHERED_NS: u64 = 100_000;
-
-    /// The instant at which to wake for what is due at `at_ns`, both in nanoseconds after the start; arrivals come
-    /// every `gap_ns`, 0 where that is not known.
-    pub(in crate::bench) fn wake_for(self, at_ns: u64, gap_ns: u64) -> u64 {
-        match self {
-            Self::Spin => at_ns,
-            Self::Exact => {
-                let others = Self::GATHERED_NS.checked_div(gap_ns).unwrap_or(0);
-                at_ns.saturating_add(others * gap_ns)
-            }
-            Self::Every(step) => at_ns.checked_next_multiple_of(nanos(step.0).max(1)).unwrap_or(at_ns),
-        }
-    }
-}
-
-impl FromStr for Pacing {
-    type Err = String;
-
-    /// `exact`, `spin`, or a time from 1µs to 1s.
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "exact" => Ok(Self::Exact),
-            "spin" => Ok(Self::Spin),
-            step => match step.parse::<TimeSpan>() {
-                Ok(step) if (Duration::from_micros(1)..=Duration::from_secs(1)).contains(&step.0) => {
-                    Ok(Self::Every(step))
-                }
-                _ => Err("pacing is exact, spin, or a time from 1us to 1s between two wake-ups, like 500us".to_owned()),
-            },
-        }
-    }
-}
-
-impl fmt::Display for Pacing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exact => f.write_str("exact"),
-            Self::Every(step) => step.fmt(f),
-            Self::Spin => f.write_str("spin"),
-        }
-    }
-}
-
-/// How sockets are driven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Io {
-    /// The cheapest way that this system has.
-    #[default]
-    Auto,
-    /// An epoll event queue per thread.
-    Epoll,
-    /// io_uring: submission and completion rings per thread.
-    Uring,
-}
-
-impl FromStr for Io {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "auto" => Ok(Self::Auto),
-            "epoll" if cfg!(target_os = "linux") => Ok(Self::Epoll),
-            "uring" if cfg!(target_os = "linux") => Ok(Self::Uring),
-            "epoll" | "uring" => Err(format!("only Linux has {text}: leave the choice to auto")),
-            _ => Err("sockets are driven by auto, epoll or uring".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Io {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Auto => "auto",
-            Self::Epoll => "epoll",
-            Self::Uring => "uring",
-        })
-    }
 }
 
 /// What a run is asked to do.
@@ -536,28 +441,5 @@ mod tests {
         assert_eq!(closed.connection_numbers(u64::MAX, 1_000_000), (16, 16));
         assert!((1..=16).contains(&closed.thread_number(16)));
         assert_eq!(closed.check(), Ok(()));
-    }
-
-    #[test]
-    fn exact_pacing_gathers_what_comes_within_a_tenth_of_a_millisecond() {
-        let wait = |gap_ns| Pacing::Exact.wake_for(5_000_000, gap_ns) - 5_000_000;
-        assert_eq!([100_001, u64::MAX, 0].map(wait), [0; 3]);
-        assert_eq!([100_000, 66_667, 50_000, 30_000, 1].map(wait), [100_000, 66_667, 100_000, 90_000, 100_000]);
-        assert_eq!(Pacing::Spin.wake_for(5_000_000, 50_000), 5_000_000);
-        assert_eq!(Pacing::Exact.wake_for(u64::MAX, 50_000), u64::MAX);
-    }
-
-    #[test]
-    fn pacing_is_read_printed_and_rounds_up() {
-        for (text, at, wake) in [("exact", 1_234_567, 1_234_567), ("spin", 7, 7), ("500us", 1_234_567, 1_500_000)] {
-            let pacing: Pacing = text.parse().unwrap();
-            assert_eq!(pacing.wake_for(at, 0), wake);
-            assert_eq!(pacing.to_string().parse::<Pacing>().unwrap(), pacing);
-        }
-        assert_eq!("500us".parse::<Pacing>().unwrap().wake_for(1_500_000, 0), 1_500_000);
-        assert_eq!("1s".parse::<Pacing>().unwrap().wake_for(u64::MAX, 0), u64::MAX);
-        for text in ["", "2s", "0s", "often"] {
-            assert!(text.parse::<Pacing>().unwrap_err().contains("500us"), "{text}");
-        }
     }
 }

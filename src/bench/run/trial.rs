@@ -6,7 +6,8 @@ use crate::bench::answer::Answer;
 use crate::bench::answer::redirect::{Hop, Lead};
 use crate::bench::clock::{nanos, now_ns};
 use crate::bench::record::sample::{Cause, Fault, Outcome, Side};
-use crate::bench::request::mix::{Mix, Room};
+use crate::bench::request::mix::Mix;
+use crate::bench::request::room::Room;
 use crate::bench::request::visit::Visit;
 use crate::bench::transport::{Completion, Reading, Transport, Wait};
 

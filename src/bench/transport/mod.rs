@@ -6,6 +6,7 @@
 //! a connection. They move bytes; what the bytes mean is a [`session`]'s business, which does no I/O.
 
 mod alarm;
+mod backend;
 mod channel;
 mod connection;
 mod dial;
@@ -23,6 +24,7 @@ mod wait;
 
 use std::io;
 
+pub use backend::Io;
 pub use dial::{DialError, Dialer};
 pub use driver::Driver;
 pub use http2::Usage;
@@ -32,7 +34,6 @@ pub use wait::{Completion, Reading, Wait};
 
 use super::clock::{Timestamps, now_ns};
 use crate::bench::record::sample::Phase;
-use crate::bench::run::config::Io;
 
 /// The connections of one thread, by slot, whatever moves their bytes.
 pub enum Transport {

@@ -1,7 +1,7 @@
 //! When a worker wakes, looks at answers, and sleeps. Decided here, of instants alone; the worker does it.
 
 use super::gather::Gather;
-use crate::bench::run::config::Pacing;
+use crate::bench::schedule::pacing::Pacing;
 use crate::bench::transport::{Nap, Wait};
 
 /// How often the loop wakes although nothing is due: it looks at the stop signal, and measures its own punctuality.

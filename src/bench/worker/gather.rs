@@ -40,78 +40,40 @@ pub struct Gather {
     /// Decisions in a row without harm, and with.
     calm: u32,
     doubts: u32,
-    /// The window under way: its number in its cycle, when it began, what has come in it.
-    window: usize,
-    began: u64,
-    come: u64,
-    /// How many windows a cycle has.
-    windows: usize,
-    /// Answers a second in the window of single answers.
-    singly: f64,
-    /// What came where several are read together, as a part of what came singly; and a rate of the last such window.
-    ratios: Vec<f64>,
-    together: f64,
+    windows: Windows,
 }
 
 impl Gather {
     /// For so many connections. Half of them may be answered and not read.
     pub fn new(connections: usize) -> Self {
         let most = (connections / 2).max(1);
-        Self {
-            answers: most.min(FIRST),
-            limit: most,
-            most,
-            calm: 0,
-            doubts: 0,
-            window: 0,
-            began: 0,
-            come: 0,
-            windows: SEEKING,
-            singly: 0.0,
-            ratios: Vec::with_capacity(PAIRS),
-            together: 0.0,
-        }
+        Self { answers: most.min(FIRST), limit: most, most, calm: 0, doubts: 0, windows: Windows::default() }
     }
 
     /// How many to wait for, of `busy` requests under way.
     pub fn answers(&self, busy: usize) -> usize {
-        if self.window <= SINGLY { 1 } else { self.answers.min(busy / 2).max(1) }
+        if self.windows.is_single() { 1 } else { self.answers.min(busy / 2).max(1) }
     }
 
     /// Takes note of answers that were dealt with, at `now` in nanoseconds.
     pub fn answered(&mut self, answers: usize, now: u64) {
-        self.come += answers as u64;
-        let ns = now.saturating_sub(self.began);
-        if ns < WINDOW_NS {
+        if !self.windows.answered(answers, now) {
             return;
         }
-        let per_second = std::mem::take(&mut self.come) as f64 / ns as f64 * 1e9;
-        self.began = now;
-        match self.window {
-            SINGLY => self.singly = per_second,
-            TOGETHER => {
-                self.together = per_second;
-                self.ratios.push(if self.singly > 0.0 { per_second / self.singly } else { 1.0 });
-                self.answers = self.answers.min(self.in_time());
-            }
-            _ => {}
-        }
-        self.window = (self.window + 1) % self.windows;
-        if self.window == 0 && self.ratios.len() == PAIRS {
-            self.decide();
+        self.answers = self.answers.min(self.in_time());
+        if let Some(is_harm) = self.windows.compared() {
+            self.decide(is_harm);
         }
     }
 
-    /// How many come soon enough to be waited for.
+    /// How many come soon enough to be waited for, as far as that is known.
     fn in_time(&self) -> usize {
-        ((self.together * LONGEST) as usize).max(1)
+        self.windows.together.map_or(usize::MAX, |per_second| ((per_second * LONGEST) as usize).max(1))
     }
 
-    fn decide(&mut self) {
-        let is_harm = self.ratios.iter().filter(|ratio| **ratio < 1.0 - LOSS).count() >= SIGNS;
-        self.ratios.clear();
+    fn decide(&mut self, is_harm: bool) {
         (self.calm, self.doubts) = if is_harm { (0, self.doubts + 1) } else { (self.calm + 1, 0) };
-        self.windows = SEEKING;
+        self.windows.cycle = SEEKING;
         let more = (2 * self.answers).min(self.limit).min(self.in_time());
         if is_harm && self.answers > 1 {
             if self.doubts == DOUBTS {
@@ -122,12 +84,73 @@ impl Gather {
         } else if !is_harm && self.answers < more {
             self.answers = more;
         } else {
-            self.windows = SETTLED;
+            self.windows.cycle = SETTLED;
             if self.calm >= PATIENCE && self.limit < self.most {
                 self.limit = (2 * self.limit).min(self.most);
                 self.calm = 0;
             }
         }
+    }
+}
+
+/// Windows of time in which answers are read singly and together, in turns, and what came in them.
+#[derive(Debug)]
+struct Windows {
+    /// The window under way: its number in its cycle, when it began, what has come in it.
+    current: usize,
+    began: u64,
+    come: u64,
+    /// How many windows a cycle has.
+    cycle: usize,
+    /// Answers a second in the last window of single answers.
+    singly: f64,
+    /// The same where several are read together.
+    together: Option<f64>,
+    /// The one as a part of the other, pair by pair.
+    ratios: Vec<f64>,
+}
+
+impl Default for Windows {
+    fn default() -> Self {
+        let ratios = Vec::with_capacity(PAIRS);
+        Self { current: 0, began: 0, come: 0, cycle: SEEKING, singly: 0.0, together: None, ratios }
+    }
+}
+
+impl Windows {
+    /// Whether answers are read one by one.
+    fn is_single(&self) -> bool {
+        self.current <= SINGLY
+    }
+
+    /// Counts answers that were dealt with; whether a window has ended at `now`.
+    fn answered(&mut self, answers: usize, now: u64) -> bool {
+        self.come += answers as u64;
+        let ns = now.saturating_sub(self.began);
+        if ns < WINDOW_NS {
+            return false;
+        }
+        let per_second = std::mem::take(&mut self.come) as f64 / ns as f64 * 1e9;
+        self.began = now;
+        match self.current {
+            SINGLY => self.singly = per_second,
+            TOGETHER => {
+                self.together = Some(per_second);
+                self.ratios.push(if self.singly > 0.0 { per_second / self.singly } else { 1.0 });
+            }
+            _ => {}
+        }
+        self.current = (self.current + 1) % self.cycle;
+        true
+    }
+
+    /// After enough pairs: whether reading together does harm.
+    fn compared(&mut self) -> Option<bool> {
+        if self.current != 0 || self.ratios.len() < PAIRS {
+            return None;
+        }
+        let losses = self.ratios.drain(..).filter(|ratio| *ratio < 1.0 - LOSS).count();
+        Some(losses >= SIGNS)
     }
 }
 
@@ -198,7 +221,7 @@ mod tests {
     #[test]
     fn no_more_than_one_half_is_read_late() {
         let mut gather = Gather::new(400);
-        gather.window = TOGETHER;
+        gather.windows.current = TOGETHER;
         gather.answers = 100;
         assert_eq!([400, 100, 9, 3, 0].map(|busy| gather.answers(busy)), [100, 50, 4, 1, 1]);
     }

@@ -32,12 +32,14 @@ use crate::bench::record::series::OpenSecond;
 use crate::bench::record::slices::Slice;
 use crate::bench::record::tally::Tally;
 use crate::bench::request::flows::Later;
-use crate::bench::request::mix::{Mix, Room};
+use crate::bench::request::mix::Mix;
+use crate::bench::request::room::Room;
 use crate::bench::result::summary::Connections;
 use crate::bench::result::verdict::SelfWatch;
-use crate::bench::run::config::{Io, Pacing};
 use crate::bench::run::effort::Effort;
 use crate::bench::run::progress::Shard;
+use crate::bench::schedule::pacing::Pacing;
+use crate::bench::transport::Io;
 
 /// How often the counts are copied for the display.
 const PUBLISH_NS: u64 = 100_000_000;

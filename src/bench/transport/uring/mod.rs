@@ -4,14 +4,17 @@
 //! that is due is handed over in the call that waits for answers. Instants: a request starts at the call that hands it
 //! over, an answer has come when the call that brings it returns.
 
+mod link;
+mod pipe;
 mod ring;
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 
+use self::link::Link;
+use self::pipe::Pipe;
 use self::ring::{Event, Filled, Ring};
-use super::channel::{Socket, Tls};
 use super::dial::Dialer;
 use super::driver::handshake_fault;
 use super::session::{Exchange, Request, Session, Step};
@@ -72,67 +75,6 @@ enum Stage {
         link: Link,
         session: Session,
     },
-}
-
-/// A socket, and what the kernel does with it.
-struct Link {
-    socket: Socket,
-    tls: Option<Box<Tls<Pipe>>>,
-    /// To be sent when what is being sent has gone.
-    next: Vec<u8>,
-    /// Room of an earlier send.
-    spare: Vec<u8>,
-    /// How much of what is being sent has gone.
-    gone: usize,
-    is_sending: bool,
-    /// How much was sent quietly, and no failure was heard of since.
-    quiet: usize,
-    /// How many operations the kernel has.
-    operations: u32,
-}
-
-/// The carrier of a TLS session whose bytes come and go elsewhere.
-#[derive(Default)]
-pub struct Pipe {
-    incoming: Vec<u8>,
-    /// How much of it was read.
-    taken: usize,
-    outgoing: Vec<u8>,
-    is_ended: bool,
-}
-
-impl Pipe {
-    fn feed(&mut self, bytes: &[u8]) {
-        if self.taken == self.incoming.len() {
-            self.incoming.clear();
-            self.taken = 0;
-        }
-        self.incoming.extend_from_slice(bytes);
-    }
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let rest = &self.incoming[self.taken..];
-        if rest.is_empty() {
-            return if self.is_ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        }
-        let length = rest.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&rest[..length]);
-        self.taken += length;
-        Ok(length)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.outgoing.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }
 
 fn tag(slot: usize, generation: u64) -> u64 {
@@ -604,71 +546,5 @@ impl Stage {
             Self::Closed => None,
             Self::Connecting { link, .. } | Self::Shaking { link, .. } | Self::Open { link, .. } => Some(link),
         }
-    }
-}
-
-impl Link {
-    fn new(socket: Socket) -> Self {
-        Self {
-            socket,
-            tls: None,
-            next: Vec::new(),
-            spare: Vec::new(),
-            gone: 0,
-            is_sending: false,
-            quiet: 0,
-            operations: 0,
-        }
-    }
-
-    /// Whether nothing is to be sent or being sent, by plain TCP or a Unix socket.
-    fn is_idle(&self) -> bool {
-        self.tls.is_none() && !self.is_sending && self.next.is_empty()
-    }
-
-    /// Counts what was sent quietly as written.
-    fn confirm(&mut self, session: &mut Session) {
-        if self.quiet > 0 {
-            session.wrote(std::mem::take(&mut self.quiet));
-        }
-    }
-
-    /// Takes bytes to be sent; whether they count as written at once, because TLS has taken them.
-    fn put(&mut self, bytes: &[u8]) -> io::Result<bool> {
-        let Some(tls) = &mut self.tls else {
-            self.next.extend_from_slice(bytes);
-            return Ok(false);
-        };
-        let mut rest = bytes;
-        while !rest.is_empty() {
-            let written = tls.write(rest)?;
-            rest = &rest[written..];
-        }
-        self.encrypt();
-        Ok(true)
-    }
-
-    /// Takes over what TLS wants to be sent.
-    fn encrypt(&mut self) {
-        if let Some(tls) = &mut self.tls {
-            self.next.append(&mut tls.carrier_mut().outgoing);
-        }
-    }
-
-    /// Hands over what is to be sent, one send at a time.
-    fn push(&mut self, ring: &mut Ring, tag: u64) {
-        if self.is_sending || self.next.is_empty() {
-            return;
-        }
-        self.spare.clear();
-        let bytes = std::mem::replace(&mut self.next, std::mem::take(&mut self.spare));
-        self.gone = 0;
-        self.go_on(ring, bytes, tag);
-    }
-
-    fn go_on(&mut self, ring: &mut Ring, bytes: Vec<u8>, tag: u64) {
-        self.is_sending = true;
-        self.operations += 1;
-        ring.send(self.socket.as_fd().as_raw_fd(), bytes, self.gone, tag);
     }
 }

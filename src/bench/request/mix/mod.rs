@@ -1,6 +1,9 @@
 //! The mix of requests and flows, compiled before the first one is sent. The content of request n depends on (seed, n)
 //! only.
 
+mod entries;
+mod error;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,9 +12,12 @@ use http::Request;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::feed::{FeedError, Feeds};
-use super::kind::{Kind, KindError};
-use super::template::{Names, Scope, TemplateError};
+use self::entries::{Entries, Entry};
+pub use self::error::MixError;
+use super::feed::Feeds;
+use super::kind::Kind;
+use super::room::Room;
+use super::template::{Names, Scope};
 use super::visit::Visit;
 use super::workload::{FeedSpec, FlowSpec, RequestSpec, Think};
 use crate::bench::answer::Answer;
@@ -23,68 +29,6 @@ use crate::bench::schedule::Arrival;
 use crate::bench::schedule::replay::Recording;
 use crate::bench::target::Target;
 use crate::bench::transport;
-
-/// Why a mix cannot be sent.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MixError {
-    /// A text in it is wrong.
-    #[error("request \"{request}\": {source}")]
-    Template {
-        /// Name of the request.
-        request: String,
-        /// What is wrong.
-        source: TemplateError,
-    },
-    /// Something else in a request is wrong.
-    #[error("request \"{request}\": {why}")]
-    Request {
-        /// Name of the request.
-        request: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A flow is wrong.
-    #[error("flow \"{flow}\": {why}")]
-    Flow {
-        /// Its name.
-        flow: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// A feed cannot be used.
-    #[error(transparent)]
-    Feed(#[from] FeedError),
-    /// All weights are 0.
-    #[error("the weights of all requests are 0")]
-    Weightless,
-}
-
-impl MixError {
-    /// What to do about it.
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::Template { source, .. } => Some(source.hint()),
-            Self::Request { .. } | Self::Flow { .. } | Self::Feed(_) | Self::Weightless => None,
-        }
-    }
-}
-
-/// The bytes of a request, and room to make those of the next one without an allocation.
-#[derive(Debug, Clone, Default)]
-pub struct Room {
-    pub(in crate::bench) bytes: Vec<u8>,
-    pub(in crate::bench) body: Vec<u8>,
-    /// How many of the bytes are the head.
-    pub(in crate::bench) head: usize,
-}
-
-impl Room {
-    /// Puts another path in the place of the `/` that begins at `start`.
-    fn set_path(&mut self, start: usize, path: &str) {
-        self.bytes.splice(start..=start, path.bytes());
-        self.head += path.len() - 1;
-    }
-}
 
 /// What a mix is made of.
 #[derive(Debug, Clone, Copy)]
@@ -108,22 +52,13 @@ struct Flow {
     values: usize,
 }
 
-/// What an arrival turns out to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Entry {
-    Request(usize),
-    Flow(usize),
-}
-
 /// A compiled mix.
 #[derive(Debug, Clone)]
 pub struct Mix {
     /// Single requests, then the steps of each flow.
     kinds: Vec<Kind>,
     flows: Vec<Flow>,
-    entries: Vec<Entry>,
-    /// Running sums of the weights of the entries.
-    bounds: Vec<u64>,
+    entries: Entries,
     feeds: Feeds,
     rng: ChaCha8Rng,
     /// The log that method and path are taken from: there is a kind for each of its methods.
@@ -161,8 +96,7 @@ impl Mix {
         let mut mix = Self {
             kinds: Vec::new(),
             flows: Vec::new(),
-            entries: Vec::new(),
-            bounds: Vec::new(),
+            entries: Entries::default(),
             feeds,
             rng: ChaCha8Rng::seed_from_u64(seed),
             replay: None,
@@ -175,7 +109,7 @@ impl Mix {
         for spec in flows {
             mix.add_flow(target, spec)?;
         }
-        if mix.bounds.last().is_none_or(|sum| *sum == 0) {
+        if mix.entries.total() == 0 {
             return Err(MixError::Weightless);
         }
         Ok(mix)
@@ -255,11 +189,6 @@ impl Mix {
         self.replay.as_ref()?.request(n)
     }
 
-    fn add_entry(&mut self, entry: Entry, weight: u32) {
-        self.entries.push(entry);
-        self.bounds.push(self.bounds.last().copied().unwrap_or(0) + u64::from(weight));
-    }
-
     fn add_request(&mut self, target: &Target, spec: &RequestSpec) -> Result<(), MixError> {
         let name = spec.name.clone().unwrap_or_else(|| format!("{} {}", spec.method, spec.path));
         let only_in_flows = match spec {
@@ -272,8 +201,8 @@ impl Mix {
             return Err(MixError::Request { request: name, why });
         }
         let kind = Kind::compile(target, name.clone(), spec, Names { feeds: &self.feeds, captured: &[] }, None);
-        self.kinds.push(kind.map_err(|error| refused(name, error))?);
-        self.add_entry(Entry::Request(self.kinds.len() - 1), spec.weight);
+        self.kinds.push(kind.map_err(|error| MixError::of_request(name, error))?);
+        self.entries.add(Entry::Request(self.kinds.len() - 1), spec.weight);
         Ok(())
     }
 
@@ -297,11 +226,11 @@ impl Mix {
             let known = captured_names(spec.steps[..number].iter().map(|step| &step.capture));
             let names = Names { feeds: &self.feeds, captured: &known };
             let kind = Kind::compile(target, name.clone(), step, names, Some(&all));
-            self.kinds.push(kind.map_err(|error| refused(name, error))?);
+            self.kinds.push(kind.map_err(|error| MixError::of_request(name, error))?);
         }
         let thinks = spec.steps.iter().map(|step| step.think).collect();
         self.flows.push(Flow { first, thinks, values: all.len() });
-        self.add_entry(Entry::Flow(self.flows.len() - 1), spec.weight);
+        self.entries.add(Entry::Flow(self.flows.len() - 1), spec.weight);
         Ok(())
     }
 
@@ -334,7 +263,7 @@ impl Mix {
         if let Some((kind, _)) = self.replayed(n) {
             return Entry::Request(kind);
         }
-        if let [entry] = self.entries.as_slice() { *entry } else { self.draw_entry(&mut self.stream(n, 0)) }
+        self.entries.only().unwrap_or_else(|| self.entries.draw(&mut self.stream(n, 0)))
     }
 
     fn kind_at(&self, entry: Entry, step: usize) -> usize {
@@ -428,10 +357,10 @@ impl Mix {
     /// All that an arrival can be: the kind of a request, or the first one of a flow with a run through it.
     pub(in crate::bench) fn every_entry(&self) -> impl Iterator<Item = (usize, Option<Visit>)> {
         self.entries.iter().map(|entry| match entry {
-            Entry::Request(kind) => (*kind, None),
+            Entry::Request(kind) => (kind, None),
             Entry::Flow(flow) => {
-                let Flow { first, values, .. } = self.flows[*flow];
-                (first, Some(Visit::new(*flow, values, 0)))
+                let Flow { first, values, .. } = self.flows[flow];
+                (first, Some(Visit::new(flow, values, 0)))
             }
         })
     }
@@ -462,8 +391,7 @@ impl Mix {
     }
 
     fn choose(&self, rng: &mut ChaCha8Rng) -> usize {
-        let entry = if let [entry] = self.entries.as_slice() { *entry } else { self.draw_entry(rng) };
-        self.kind_at(entry, 0)
+        self.kind_at(self.entries.only().unwrap_or_else(|| self.entries.draw(rng)), 0)
     }
 
     /// Stream n of the seeded generator, at where a step begins: independent for every n and step, and the same
@@ -476,161 +404,7 @@ impl Mix {
         }
         rng
     }
-
-    fn draw_entry(&self, rng: &mut ChaCha8Rng) -> Entry {
-        let total = self.bounds.last().copied().unwrap_or(1);
-        let drawn = rng.random_range(0..total);
-        self.entries[self.bounds.partition_point(|bound| *bound <= drawn)]
-    }
-}
-
-fn refused(request: String, error: KindError) -> MixError {
-    match error {
-        KindError::Template(source) => MixError::Template { request, source },
-        KindError::Why(why) => MixError::Request { request, why },
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target() -> Target {
-        "http://127.0.0.1:8080/".parse().unwrap()
-    }
-
-    fn spec(json: serde_json::Value) -> RequestSpec {
-        serde_json::from_value(json).unwrap()
-    }
-
-    fn shop(seed: u64) -> Mix {
-        let specs = [
-            spec(serde_json::json!({"weight": 9, "path": "/users/{{ zipf(1, 10000) }}"})),
-            spec(
-                serde_json::json!({"weight": 1, "method": "POST", "path": "/users", "json": {"email": "{{ uuid() }}@example.com"}}),
-            ),
-        ];
-        Mix::compile(&target(), &specs, seed).unwrap()
-    }
-
-    #[test]
-    fn content_depends_on_seed_and_number_only() {
-        let (one, same, other) = (shop(1), shop(1), shop(2));
-        let text = |mix: &Mix, n| format!("{:?}", mix.request(n));
-        let mut differ = 0;
-        for n in (0..200).rev() {
-            assert_eq!(text(&one, n), text(&same, n));
-            assert_eq!(one.kind_of(n), one.request(n).0);
-            differ += u32::from(text(&one, n) != text(&other, n));
-        }
-        assert!(differ > 150, "{differ} of 200 differ under another seed");
-    }
-
-    /// The number of kind 0 is binomial; five standard deviations are beyond one in a million.
-    #[test]
-    fn kinds_have_their_shares() {
-        let mix = shop(7);
-        let total = 100_000u64;
-        let first = (0..total).filter(|n| mix.kind_of(*n) == 0).count() as f64;
-        let (mean, deviation) = (total as f64 * 0.9, (total as f64 * 0.9 * 0.1).sqrt());
-        assert!((first - mean).abs() < 5.0 * deviation, "{first} of {total}");
-    }
-
-    #[test]
-    fn a_request_has_the_usual_headers_and_its_own() {
-        let spec = spec(serde_json::json!({"path": "/", "headers": {"accept": "text/html", "X-Id": "{{ seq() }}"}}));
-        let (_, request) = Mix::compile(&target(), &[spec], 0).unwrap().request(5);
-        assert_eq!(request.headers()["host"], "127.0.0.1:8080");
-        assert_eq!(request.headers()["accept"], "text/html");
-        assert_eq!(request.headers().get_all("accept").iter().count(), 1);
-        assert_eq!(request.headers()["x-id"], "5");
-        let (kind, post) = (0..).map(|n| shop(1).request(n)).find(|(kind, _)| *kind == 1).unwrap();
-        assert_eq!(post.headers()["content-type"], "application/json");
-        assert!(post.body().starts_with(b"{\"email\":\""));
-        assert!(!shop(1).is_idempotent(kind));
-    }
-
-    /// What is written, read back by a parser, is the request.
-    #[test]
-    fn the_bytes_of_a_request_are_the_request() {
-        let specs = [
-            serde_json::json!({"path": "/constant?a=b#fragment"}),
-            serde_json::json!({"path": "/{{ seq() }}", "headers": {"X": "{{ uuid() }}", "connection": "TE, close"}}),
-            serde_json::json!({"path": "/", "method": "POST"}),
-            serde_json::json!({"path": "/{{ uuid() }}", "method": "PUT", "body": "ü{{ int(1, 9999) }}"}),
-            serde_json::json!({"path": "/", "method": "HEAD", "headers": {"Host": "other"}}),
-            serde_json::json!({"path": "/", "method": "POST", "body": "x", "headers": {"Content-Length": "1"}}),
-        ];
-        let specs = specs.map(spec);
-        let mix = Mix::compile(&target(), &specs, 3).unwrap();
-        let mut room = Room::default();
-        let mut kinds = std::collections::BTreeSet::new();
-        for n in 0..200 {
-            let (kind, expected) = mix.request(n);
-            let (same, wire) = mix.wire(n, None, &mut room);
-            assert_eq!((same, mix.kind_of(n)), (kind, kind));
-            kinds.insert(kind);
-            let mut headers = [httparse::EMPTY_HEADER; 16];
-            let mut parsed = httparse::Request::new(&mut headers);
-            assert_eq!(parsed.parse(wire.bytes).unwrap().unwrap(), wire.head);
-            assert_eq!(parsed.method.unwrap(), expected.method().as_str());
-            assert_eq!(parsed.path.unwrap(), expected.uri().to_string());
-            assert_eq!(&wire.bytes[wire.head..], expected.body());
-            let (mut own, rest): (Vec<_>, Vec<_>) = parsed
-                .headers
-                .iter()
-                .map(|h| (h.name.to_owned(), h.value.to_vec()))
-                .partition(|(name, _)| expected.headers().contains_key(name));
-            own.sort();
-            let mut all: Vec<_> =
-                expected.headers().iter().map(|(k, v)| (k.to_string(), v.as_bytes().to_vec())).collect();
-            all.sort();
-            assert_eq!(own, all);
-            let length = expected.body().len().to_string().into_bytes();
-            let stated = if [2, 3].contains(&kind) { vec![("content-length".to_owned(), length)] } else { vec![] };
-            assert_eq!(rest, stated);
-            assert_eq!((wire.is_head, wire.closes), (kind == 4, kind == 1));
-        }
-        assert_eq!(kinds.len(), 6);
-    }
-
-    #[test]
-    fn a_log_gives_method_and_path_and_the_mix_the_rest() {
-        let line = |request: &str| format!("h - - [10/Oct/2000:13:55:36 +0000] \"{request} HTTP/1.1\" 200 1\n");
-        let log = ["GET /a?b=c", "HEAD /", "GET /{{no}}", "POST /long/path"].map(line).concat();
-        let recording = Arc::new(Recording::read(log.as_bytes(), Default::default(), true).unwrap());
-        let kinds = ["GET", "HEAD", "POST"].map(|method| {
-            spec(serde_json::json!({"name": method, "method": method, "path": "/", "headers": {"X-Id": "{{ seq() }}"}}))
-        });
-        let mix = Mix::compile(&target(), &kinds, 0).unwrap().replaying(recording);
-        let mut room = Room::default();
-        for (n, expected, kind) in [(0, "GET /a?b=c", 0), (1, "HEAD /", 1), (3, "POST /long/path", 2)] {
-            let (index, wire) = mix.wire(n, None, &mut room);
-            let text = std::str::from_utf8(wire.bytes).unwrap();
-            assert!(text.starts_with(&format!("{expected} HTTP/1.1\r\n")), "{text}");
-            assert!(text.contains(&format!("x-id: {n}\r\n")) && text.ends_with("\r\n\r\n"), "{text}");
-            assert_eq!((wire.head, wire.is_head, index, mix.kind_of(n)), (wire.bytes.len(), kind == 1, kind, kind));
-            let (same, request) = mix.request(n);
-            assert_eq!((same, format!("{} {}", request.method(), request.uri())), (kind, expected.to_owned()));
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_sent_is_refused_before_the_run() {
-        for (json, said) in [
-            (serde_json::json!({"path": "users"}), "does not begin with"),
-            (serde_json::json!({"path": "{{ choice(/a, b) }}"}), "its path \"b\" does not begin with"),
-            (serde_json::json!({"path": "{{ choice(a, /b) }}"}), "its path \"a\" does not begin with"),
-            (serde_json::json!({"path": "/a b"}), "is not a path"),
-            (serde_json::json!({"path": "/", "method": "G T"}), "not an HTTP method"),
-            (serde_json::json!({"path": "/", "headers": {"a b": "c"}}), "name of a header"),
-            (serde_json::json!({"path": "/", "headers": {"a": "c\nd"}}), "not a valid value"),
-            (serde_json::json!({"path": "/", "body": "x", "json": 1}), "both"),
-            (serde_json::json!({"path": "/{{ ziff(1, 2) }}"}), "did you mean \"zipf\""),
-            (serde_json::json!({"path": "/", "weight": 0}), "weights"),
-        ] {
-            let error = Mix::compile(&target(), &[spec(json.clone())], 0).unwrap_err().to_string();
-            assert!(error.contains(said), "{json}: {error}");
-        }
-    }
-}
+mod tests;
