@@ -5,8 +5,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::slo::{Measure, Slo};
+use crate::bench::clock::nanos;
 use crate::bench::record::distribution::Percentile;
 use crate::bench::record::tally::Tally;
+use crate::bench::schedule::pacing::Pacing;
 
 /// Shares and spans beyond which the generator is to blame.
 const MOVED_NS: u64 = 1_000_000;
@@ -64,11 +66,21 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
-/// Judges a run of `duration_ns`.
-pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64) -> Verdict {
+/// Judges a run of `duration_ns` that was paced so.
+pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64, pacing: Pacing) -> Verdict {
     let mut reasons = Vec::new();
     let mut notes = Vec::new();
-    reasons.extend(moved_by_own_lag(tally, slos));
+    if let Some(moved) = moved_by_own_lag(tally, slos) {
+        let advice = match pacing {
+            Pacing::Every(step) if nanos(step.0) > MOVED_NS => {
+                format!("with --pacing {step} requests wait so long for each other, choose a shorter one")
+            }
+            Pacing::Every(_) | Pacing::Exact | Pacing::Spin => {
+                "run it on an idle machine, raise --threads or lower --rps".to_owned()
+            }
+        };
+        reasons.push(format!("{moved}: {advice}"));
+    }
     // A total counts against the run's length; in a short run, a tenth of a second is the least that can matter.
     let allowed = (duration_ns / 100).max(STOLEN_NS);
     for (what, ns, harmful, advice) in [
@@ -172,11 +184,7 @@ fn moved_by_own_lag(tally: &Tally, slos: &[Slo]) -> Option<String> {
         let moved = with.saturating_sub(without);
         (moved > MOVED_NS && moved > without / 10).then_some((name, with, without))
     })?;
-    Some(format!(
-        "its own lag moved {name} from {} to {}: run it on an idle machine, raise --threads or lower --rps",
-        millis(without),
-        millis(with)
-    ))
+    Some(format!("its own lag moved {name} from {} to {}", millis(without), millis(with)))
 }
 
 fn millis(ns: u64) -> String {
@@ -221,7 +229,7 @@ mod tests {
 
     fn trusted(watch: SelfWatch, tally: &Tally, slos: &[&str]) -> bool {
         let slos: Vec<Slo> = slos.iter().map(|s| s.parse().unwrap()).collect();
-        let verdict = judge(&watch, tally, &slos, T);
+        let verdict = judge(&watch, tally, &slos, T, Pacing::Exact);
         assert_eq!(verdict.trusted, verdict.reasons.is_empty());
         verdict.trusted
     }
@@ -240,11 +248,22 @@ mod tests {
     #[test]
     fn waits_for_a_processor_count_where_single_ones_were_long() {
         let watch = SelfWatch { run_queue_wait_ns: 101_000_000, ..Default::default() };
-        let many_short = judge(&watch, &run(1000, 900_000), &[], T);
+        let many_short = judge(&watch, &run(1000, 900_000), &[], T, Pacing::Exact);
         assert!(many_short.trusted && many_short.notes[0].contains("101.0 ms"), "{many_short:?}");
         let long = run(20, 1_500_000);
-        let reasons = |watch| judge(&watch, &long, &[], T).reasons.len();
+        let reasons = |watch| judge(&watch, &long, &[], T, Pacing::Exact).reasons.len();
         assert_eq!(reasons(watch), reasons(SelfWatch::default()) + 1);
+    }
+
+    #[test]
+    fn a_coarse_pacing_is_told_from_a_busy_machine() {
+        let lag = run(1000, 25_000_000);
+        let advice = |pacing: &str| {
+            let verdict = judge(&SelfWatch::default(), &lag, &[], T, pacing.parse().unwrap());
+            verdict.reasons[0].rsplit(": ").next().unwrap().to_owned()
+        };
+        assert!(advice("50ms").starts_with("with --pacing 50ms requests wait"), "{}", advice("50ms"));
+        assert!(advice("500us").starts_with("run it on an idle machine") && advice("exact") == advice("500us"));
     }
 
     #[test]
@@ -257,11 +276,12 @@ mod tests {
             SelfWatch { out_of_descriptors: 1, ..Default::default() },
             SelfWatch { out_of_ports: 1, ..Default::default() },
         ] {
-            let verdict = judge(&watch, &tally, &[], T);
+            let verdict = judge(&watch, &tally, &[], T, Pacing::Exact);
             assert!(!verdict.trusted, "{watch:?}");
             assert!(verdict.reasons[0].contains(": "), "{:?} has no advice", verdict.reasons);
         }
-        let note = judge(&SelfWatch { longest_gap_ns: 50_000_000, ..Default::default() }, &tally, &[], T);
+        let note =
+            judge(&SelfWatch { longest_gap_ns: 50_000_000, ..Default::default() }, &tally, &[], T, Pacing::Exact);
         assert!(note.trusted && note.notes.len() == 1);
     }
 
@@ -299,6 +319,6 @@ mod tests {
         assert!(trusted(idling, &waiting(50_000_000), &[]), "the target's fault");
         assert!(!trusted(busy, &waiting(50_000_000), &[]));
         assert!(trusted(busy, &waiting(500_000), &[]), "nothing to speak of");
-        assert_eq!(judge(&busy, &waiting(0), &[], T).notes.len(), 1);
+        assert_eq!(judge(&busy, &waiting(0), &[], T, Pacing::Exact).notes.len(), 1);
     }
 }

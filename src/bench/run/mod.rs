@@ -411,7 +411,7 @@ fn conclude(
         achieved_rate: summary::achieved_rate(&tally, duration_ns),
     };
     let slo = config.slos.iter().map(|slo| slo.evaluate(measured)).collect();
-    let mut verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns);
+    let mut verdict = verdict::judge(&generator, &tally, &config.slos, duration_ns, config.pacing);
     if tally.counts.scheduled == 0 && warmup.as_ref().is_some_and(|warmup| warmup.counts.scheduled > 0) {
         verdict.notes.push("every request was one of the warm-up: nothing is left to report".to_owned());
     }
