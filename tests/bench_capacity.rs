@@ -155,9 +155,9 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
     let url = server.url();
     for (arguments, said) in [
         (&["--rps", "max"][..], "a closed loop has none"),
-        (&["-n", "5"], "cannot be used with"),
-        (&["-z", "5s"], "cannot be used with"),
-        (&["--stage", "5rps:5s"], "cannot be used with"),
+        (&["-n", "5"], "each for --probe-time"),
+        (&["-z", "5s"], "each for --probe-time"),
+        (&["--stage", "5rps:5s"], "each for --probe-time"),
         (&["--slo", "rate>=5"], "is about the rate"),
         (&["--abort-on", "rate<5"], "is about the rate"),
         (&["--votes", "2"], "must be odd"),

@@ -75,8 +75,8 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--insecure"], "--insecure is about TLS"),
         (&["--try", "--find-max"], "cannot be used with"),
         (&["--urls", "/dev/null"], "/dev/null: no URL in it"),
-        (&["-d", "@-"], "a body is not read from stdin"),
-        (&["-D", "-"], "a body is not read from stdin"),
+        (&["-d", "@-", "--print-config"], "cannot hold a body that is read from stdin"),
+        (&["-D", "-", "--replay", "-"], "cannot be used with"),
         (&["--rps", "20000000"], "up to 10000k"),
         (&["--rps", "1e9"], "without an exponent"),
         (&["-q", "100"], "100 requests a second are -r 100"),
@@ -500,6 +500,24 @@ fn a_log_is_replayed_from_stdin() {
     let expected: Vec<_> =
         (0..100).filter(|n| n % 4 < 3).map(|n| format!("{} /{n}?q", if n % 4 == 2 { "HEAD" } else { "GET" })).collect();
     assert_eq!(seen, expected);
+}
+
+/// As it is, however often it is sent.
+#[test]
+fn a_body_may_come_from_stdin() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("body");
+    let body = b"{{ not a generator }}\0\xff\n";
+    fs::write(&file, body).unwrap();
+    for (n, flags) in [&["-d", "@-", "-m", "PUT"][..], &["-D", "-", "-m", "PUT"]].into_iter().enumerate() {
+        let url = server.url();
+        let arguments = [&["bench", &url, "--json", "-n", "5", "-r", "100"], flags].concat();
+        let output = scalectl_reading(&arguments, file.to_str().unwrap());
+        assert_exit(&output, 0);
+        assert_eq!(server.count(), 5 * (n as u64 + 1));
+    }
+    assert!(server.seen().iter().all(|seen| seen.method == "PUT" && seen.body == body));
 }
 
 #[test]

@@ -7,7 +7,6 @@ use std::{env, process};
 
 use anyhow::Result;
 use clap::builder::FalseyValueParser;
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::engine::EngineKind;
@@ -238,7 +237,7 @@ pub fn parse() -> Cli {
     read.unwrap_or_else(|error| {
         // Where stderr is closed there is nobody to tell.
         let _ = error.print();
-        let own = (error.kind() == ErrorKind::UnknownArgument).then(|| bench::note_on(&arguments)).flatten();
+        let own = bench::note_on(&error, &arguments);
         for line in variables::blamed(&error, &command, &given).into_iter().chain(own) {
             ui::print_note(&line);
         }

@@ -67,25 +67,31 @@ pub fn used(matches: &ArgMatches) -> BTreeSet<String> {
 
 /// Which of the flags that an error is about come from a variable, in words.
 pub fn blamed(error: &Error, command: &Command, given: &Given) -> Vec<String> {
-    let of_kind = |kind| match error.get(kind) {
-        Some(ContextValue::String(text)) => vec![text.clone()],
-        Some(ContextValue::Strings(texts)) => texts.clone(),
-        _ => Vec::new(),
-    };
-    let named: BTreeSet<_> = [ContextKind::InvalidArg, ContextKind::PriorArg].into_iter().flat_map(of_kind).collect();
+    let named = named(error);
     let verb =
         given.matches.as_ref().and_then(ArgMatches::subcommand_name).and_then(|name| command.find_subcommand(name));
     let arguments: Vec<_> = verb.into_iter().chain([command]).flat_map(Command::get_arguments).collect();
     // Where a flag lacks another one, the error names only what is not there.
     let is_any = error.kind() == ErrorKind::MissingRequiredArgument;
-    // Like "--rps <RATE|max>".
-    let is_named = |flag: &str| is_any || named.iter().any(|text| text.split([' ', '=']).next() == Some(flag));
+    let is_named = |flag: &str| is_any || named.contains(flag);
     let variable = |arg: &&Arg| {
         let flag = format!("--{}", arg.get_long()?);
         let name = arg.get_env().filter(|name| env::var_os(name).is_some() && !given.has(arg))?;
         is_named(&flag).then(|| format!("{flag} is set by the variable {}", name.display()))
     };
     arguments.iter().filter_map(variable).collect()
+}
+
+/// The flags that an error is about, like `--rps`.
+pub fn named(error: &Error) -> BTreeSet<String> {
+    let of_kind = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => vec![text.clone()],
+        Some(ContextValue::Strings(texts)) => texts.clone(),
+        _ => Vec::new(),
+    };
+    let texts = [ContextKind::InvalidArg, ContextKind::PriorArg].into_iter().flat_map(of_kind);
+    // Like "--rps <RATE|max>".
+    texts.filter_map(|text| text.split([' ', '=']).next().map(str::to_owned)).collect()
 }
 
 /// Identifiers of what has its value from `source`.

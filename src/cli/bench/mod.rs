@@ -19,6 +19,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::error::ErrorKind;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::connection::ConnectionArgs;
@@ -33,7 +34,7 @@ use self::values::{Replay, Rps};
 use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
-use super::{Global, outputs, url};
+use super::{Global, outputs, url, variables};
 use crate::bench::{
     self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Scheme, Slo, Summary,
     Target,
@@ -143,8 +144,14 @@ impl Args {
     /// # Errors
     ///
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
-    pub fn run(self, global: &Global) -> Result<Exit> {
+    pub fn run(mut self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global.json)?;
+        if self.print_config && self.request.is_body_in_stdin() {
+            return Err(Failure::usage("a bench file cannot hold a body that is read from stdin")
+                .hint("write it to a file, and give that: --body-file FILE")
+                .into());
+        }
+        self.request.read_stdin()?;
         let (config, replay) = self.config(global)?;
         self.refuse_idle_flags(&config, global)?;
         if self.print_config {
@@ -414,8 +421,23 @@ fn is_hangup_ignored() -> bool {
     mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
 }
 
-/// What explains a refused command line: `-q` is a rate in hey and oha, whose lines are known by heart.
-pub(super) fn note_on(arguments: &[OsString]) -> Option<String> {
+/// What explains a refused command line, if it is one of this verb.
+pub(super) fn note_on(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+    match error.kind() {
+        ErrorKind::UnknownArgument => note_on_rate(arguments),
+        ErrorKind::ArgumentConflict => {
+            let named = variables::named(error);
+            let of_length = ["--duration", "--requests", "--stage"];
+            (named.contains("--find-max") && of_length.iter().any(|flag| named.contains(*flag))).then(|| {
+                "--find-max tries one rate after the other, each for --probe-time, which is 10s unless told".to_owned()
+            })
+        }
+        _ => None,
+    }
+}
+
+/// `-q` is a rate in hey and oha, whose lines are known by heart.
+fn note_on_rate(arguments: &[OsString]) -> Option<String> {
     let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let mut pairs = words.iter().zip(words.iter().skip(1));
     let (_, rate) = pairs.find(|(flag, rate)| **flag == "-q" && rate.parse::<Rate>().is_ok())?;

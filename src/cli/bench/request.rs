@@ -1,9 +1,11 @@
 //! What is sent, and what is expected in return, as flags.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::builder::FalseyValueParser;
+use tempfile::NamedTempFile;
 
 use crate::bench::{self, AssertSpec, Config, RequestSpec, StatusSet, Target};
 use crate::error::Failure;
@@ -22,10 +24,10 @@ pub struct RequestArgs {
     /// Header, as 'Name: value', of every request if there is a workload; repeat for more
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
-    /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'. @FILE: as --body-file
+    /// Body of the request; like path and headers it may hold generators, '{{ uuid() }}'. @FILE: as --body-file; @-: stdin
     #[arg(short = 'd', long, value_name = "TEXT|@FILE", group = "content")]
     body: Option<String>,
-    /// File whose bytes are the body of the request, as they are
+    /// File whose bytes are the body of the request, as they are; '-' is stdin
     #[arg(short = 'D', long, value_name = "FILE", group = "content")]
     body_file: Option<PathBuf>,
     /// Body as JSON; sets the content type
@@ -71,6 +73,9 @@ pub struct RequestArgs {
     /// '/json/pointer equals VALUE'; repeat for more
     #[arg(long = "assert", value_name = "ASSERTION")]
     assertions: Vec<AssertSpec>,
+    /// The body that stdin had.
+    #[arg(skip)]
+    stdin: Option<NamedTempFile>,
 }
 
 impl RequestArgs {
@@ -84,6 +89,28 @@ impl RequestArgs {
         let lines = lines(file)?;
         let (number, line) = lines.first().ok_or_else(|| no_url(file))?;
         target_of(line).map(Some).map_err(|why| Failure::usage(format!("{}:{number}: {why}", file.display())))
+    }
+
+    /// Whether the body is what stdin has.
+    pub fn is_body_in_stdin(&self) -> bool {
+        self.body.as_deref() == Some("@-") || self.body_file.as_deref() == Some(Path::new("-"))
+    }
+
+    /// Takes the body from stdin, if that is where it is, into a file: a search reads it for every rate.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or not be kept.
+    pub fn read_stdin(&mut self) -> Result<(), Failure> {
+        if !self.is_body_in_stdin() {
+            return Ok(());
+        }
+        let kept = NamedTempFile::new().and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file).map(|_| file));
+        let file = kept.map_err(|error| Failure::failed(format!("the body cannot be read from stdin: {error}")))?;
+        self.body = None;
+        self.body_file = Some(file.path().to_owned());
+        self.stdin = Some(file);
+        Ok(())
     }
 
     /// Whether the target is in a file of URLs.
@@ -183,10 +210,6 @@ impl RequestArgs {
             Some((_, Some(file))) => request.body_file = Some(file.into()),
             Some((text, None)) => request.body = Some(text.to_owned()),
             None => request.body_file.clone_from(&self.body_file),
-        }
-        if request.body_file.as_deref() == Some(Path::new("-")) {
-            return Err(Failure::usage("a body is not read from stdin, which can be read only once")
-                .hint("write it to a file, and give that: --body-file FILE"));
         }
         if let Some(text) = &self.body_json {
             let json = serde_json::from_str(text);
