@@ -149,6 +149,26 @@ fn an_objective_that_nothing_meets_ends_with_4() {
     assert!(output.stderr.is_empty(), "quiet: {}", stderr(&output));
 }
 
+/// What a bench file and the variables say of the rate is for runs at one rate.
+#[test]
+fn what_a_file_says_of_the_rate_is_left_out() {
+    let server = queue(0);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("bench.toml");
+    let lines = ["slo = [\"p50<1us\", \"rate>=9000\"]", "abort_on = [\"rate<9000\"]", "[bench.default]", "rate = 8"];
+    std::fs::write(&file, format!("target = \"{}\"\n{}\n", server.url(), lines.join("\n"))).unwrap();
+    let arguments = ["bench", "--find-max", "--probe-time", "300ms", "--json", "--bench-file", file.to_str().unwrap()];
+    for variable in [None, Some(("SCALECTL_BENCH_SLO", "rate>=9000")), Some(("SCALECTL_BENCH_ABORT_ON", "rate<9000"))] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scalectl"));
+        let output = command.args(arguments).envs(variable).output().unwrap();
+        let said = stderr(&output);
+        for condition in ["rate>=9000", "rate<9000"] {
+            assert!(said.contains(&format!("note: \"{condition}\" is left out")), "{variable:?}: {said}");
+        }
+        assert_ne!(output.status.code(), Some(2), "{variable:?}: {said}");
+    }
+}
+
 #[test]
 fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
     let server = queue(0);

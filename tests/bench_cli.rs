@@ -136,6 +136,19 @@ fn a_flag_goes_before_variables() {
         let text = |output: &Output| String::from_utf8(output.stdout.clone()).unwrap().replace("insecure = true\n", "");
         assert_eq!(text(&with), text(&without), "{variable:?} {flags:?}");
     }
+    // A log that a bench file names has a schedule of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let (log, file) = (folder.path().join("log"), folder.path().join("replay.toml"));
+    fs::write(&log, "h - - [10/Oct/2000:13:55:01 +0000] \"GET /x HTTP/1.1\" 200 1 \"-\" \"-\"\n").unwrap();
+    fs::write(&file, format!("replay = \"{}\"\n[bench.default]\n", log.display())).unwrap();
+    let flags = ["--bench-file", file.to_str().unwrap()];
+    for (variable, value) in
+        [("SCALECTL_RPS", "max"), ("SCALECTL_ARRIVALS", "poisson"), ("SCALECTL_BENCH_STAGE", "5rps:1s")]
+    {
+        let (with, without) = (printed(&flags, &[(variable, value)]), printed(&flags, &[]));
+        assert!(with.status.success(), "{variable}: {}", stderr(&with));
+        assert_eq!(with.stdout, without.stdout, "{variable}");
+    }
     // It counts where nothing contradicts it.
     let text = String::from_utf8(printed(&["-n", "5"], &[("SCALECTL_RPS", "7")]).stdout).unwrap();
     assert!(text.contains("rate = \"7\""), "{text}");
@@ -500,6 +513,21 @@ fn a_log_is_replayed_from_stdin() {
     let expected: Vec<_> =
         (0..100).filter(|n| n % 4 < 3).map(|n| format!("{} /{n}?q", if n % 4 == 2 { "HEAD" } else { "GET" })).collect();
     assert_eq!(seen, expected);
+}
+
+#[test]
+fn of_formats_on_stdout_a_flag_goes_before_a_variable() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    for (flags, variable, is_json) in [
+        (&["--output", "text"][..], ("SCALECTL_JSON", "1"), false),
+        (&["--json"], ("SCALECTL_BENCH_OUTPUT", "text"), true),
+        (&[], ("SCALECTL_JSON", "1"), true),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_scalectl"));
+        let output = command.args(["bench", &server.url(), "-n", "5"]).args(flags).envs([variable]).output().unwrap();
+        assert_ne!(output.status.code(), Some(2), "{flags:?} {variable:?}: {}", stderr(&output));
+        assert_eq!(output.stdout.starts_with(b"{"), is_json, "{flags:?} {variable:?}");
+    }
 }
 
 /// As it is, however often it is sent.

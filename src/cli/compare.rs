@@ -52,7 +52,7 @@ impl Args {
     ///
     /// A file is not a result, or the comparison cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
-        let outputs = outputs_or_default(&self.output, global.json)?;
+        let outputs = outputs_or_default(&self.output, global)?;
         if let Some(other) =
             outputs.iter().find(|o| !matches!(o.format, Format::Text | Format::Json | Format::Markdown))
         {

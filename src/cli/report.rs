@@ -34,7 +34,7 @@ impl Args {
     ///
     /// A file is not a result, the results cannot be merged, or a report cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
-        let outputs = outputs_or_default(&self.output, global.json)?;
+        let outputs = outputs_or_default(&self.output, global)?;
         if self.results.iter().filter(|path| is_stdin(path)).count() > 1 {
             return Err(Failure::usage("standard input has one result").hint("give - once").into());
         }
@@ -79,12 +79,19 @@ fn no_result(path: &Path, error: &ReadError) -> Failure {
     Failure::usage(what).because(error.to_string()).hint(WRITE_ONE)
 }
 
-/// The outputs that were asked for, and stdout's own unless one of them goes there.
-pub(super) fn outputs_or_default(asked: &[Output], json: bool) -> Result<Vec<Output>, Failure> {
+/// The outputs that were asked for, and stdout's own unless one of them goes there. Of `--json` and `--output` a flag goes
+/// before a variable.
+pub(super) fn outputs_or_default(asked: &[Output], global: &Global) -> Result<Vec<Output>, Failure> {
     outputs::refuse_duplicates(asked)?;
     let mut outputs = asked.to_vec();
+    let (is_json_set, are_outputs_set) = (global.is_from_variable("json"), global.is_from_variable("output"));
+    let json = global.json;
+    if json && are_outputs_set && !is_json_set {
+        outputs.retain(|output| output.file.is_some());
+    }
     let on_stdout = outputs.iter().filter(|o| o.file.is_none()).count();
-    let conflicts = json && outputs.iter().any(|o| o.file.is_none() && o.format != Format::Json);
+    let is_json_idle = is_json_set && !are_outputs_set;
+    let conflicts = json && !is_json_idle && outputs.iter().any(|o| o.file.is_none() && o.format != Format::Json);
     if on_stdout > 1 || conflicts {
         return Err(
             Failure::usage("only one format can go to stdout").hint("give the others a file: --output json=FILE")

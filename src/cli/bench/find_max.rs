@@ -119,7 +119,7 @@ impl FindMax {
         }
         if let Some(condition) = config.abort_on.iter().find(|condition| condition.measure() == Measure::Rate) {
             let what = format!("the condition \"{condition}\" is about the rate, which is what --find-max looks for");
-            return Err(Failure::usage(what).hint("take it out of --abort-on, or of abort_on in the bench file"));
+            return Err(Failure::usage(what).hint("leave it away, or give one about errors or times"));
         }
         Ok(Plan {
             start: config.rate.per_second(),

@@ -36,8 +36,8 @@ use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, outputs, url, variables};
 use crate::bench::{
-    self, Config, ConfigError, Control, Io, Length, Observer, Pacing, Process, RequestSpec, Scheme, Slo, Summary,
-    Target,
+    self, Config, ConfigError, Control, Io, Length, Measure, Observer, Pacing, Process, RequestSpec, Scheme, Slo,
+    Summary, Target,
 };
 use crate::error::{Exit, Failure};
 use crate::report::Output;
@@ -145,7 +145,7 @@ impl Args {
     ///
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
     pub fn run(mut self, global: &Global) -> Result<Exit> {
-        let outputs = outputs_or_default(&self.output, global.json)?;
+        let outputs = outputs_or_default(&self.output, global)?;
         if self.print_config && self.request.is_body_in_stdin() {
             return Err(Failure::usage("a bench file cannot hold a body that is read from stdin")
                 .hint("write it to a file, and give that: --body-file FILE")
@@ -221,12 +221,15 @@ impl Args {
         let replay = self.replay.replay().or_else(of_file);
         let replay = replay.map(|replay| Replay { length: cut.or(replay.length), ..replay });
         if let Some(replay) = &replay {
-            self.is_replayed_as_it_is()?;
+            self.is_replayed_as_it_is(global)?;
             let like = if file.is_some() { config.requests.clone() } else { self.request.requests(&config.target)? };
             replay.apply(&mut config, &like, global)?;
         }
         self.request.expect(&mut config);
-        match self.rps {
+        // A variable is for runs that have a schedule of their own.
+        let is_idle = |id: &str| replay.is_some() && global.is_from_variable(id);
+        let (rps, schedule) = (self.rps.filter(|_| !is_idle("rps")), self.schedule.without(is_idle));
+        match rps {
             Some(Rps::Max) => (config.closed_loop, config.arrivals) = (true, Process::default()),
             Some(Rps::Rate(rate)) => (config.rate, config.closed_loop) = (rate, false),
             None => {}
@@ -234,7 +237,7 @@ impl Args {
         config.pacing = self.pacing.unwrap_or(config.pacing);
         config.io = self.io.unwrap_or(config.io);
         self.protocol.apply(&mut config);
-        self.schedule.apply(&mut config, self.rps.is_some(), length)?;
+        schedule.apply(&mut config, rps.is_some(), length)?;
         config.connections = self.connections.or(config.connections);
         config.threads = self.threads.or(config.threads);
         config.seed = self.seed.unwrap_or(config.seed);
@@ -249,7 +252,27 @@ impl Args {
         if !self.slo.is_empty() {
             config.slos.clone_from(&self.slo);
         }
+        if self.find_max.is_wanted() {
+            self.leave_rates_out(&mut config, global);
+        }
         Ok((config, replay))
+    }
+
+    /// Leaves out what is said about the rate in a bench file or a variable, which is for runs at one rate.
+    fn leave_rates_out(&self, config: &mut Config, global: &Global) {
+        let is_flag = |is_given: bool, id: &str| is_given && !global.is_from_variable(id);
+        for (conditions, is_flag) in [
+            (&mut config.slos, is_flag(!self.slo.is_empty(), "slo")),
+            (&mut config.abort_on, is_flag(!self.watch.abort_on.is_empty(), "abort_on")),
+        ] {
+            conditions.retain(|condition| {
+                let stays = is_flag || condition.measure() != Measure::Rate;
+                if !stays {
+                    global.say(&format!("note: \"{condition}\" is left out: the rate is what --find-max looks for"));
+                }
+                stays
+            });
+        }
     }
 
     /// Refuses flags that would do nothing here, and tells of one that hardly does what was meant. A variable may be set
@@ -274,11 +297,12 @@ impl Args {
 
     /// Refuses what would replace the timing of a log that a bench file names; beside `--replay` the flags themselves
     /// are refused.
-    fn is_replayed_as_it_is(&self) -> Result<(), Failure> {
+    fn is_replayed_as_it_is(&self, global: &Global) -> Result<(), Failure> {
+        let is_flag = |id: &str| !global.is_from_variable(id);
         let given = [
-            ("--rps", self.rps.is_some()),
-            ("--stage", self.schedule.has_stages()),
-            ("--arrivals", self.schedule.has_arrivals()),
+            ("--rps", self.rps.is_some() && is_flag("rps")),
+            ("--stage", self.schedule.has_stages() && is_flag("stages")),
+            ("--arrivals", self.schedule.has_arrivals() && is_flag("arrivals")),
             ("--find-max", self.find_max.is_wanted()),
         ];
         match given.iter().find(|(_, is_given)| *is_given) {

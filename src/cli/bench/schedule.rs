@@ -32,6 +32,15 @@ impl ScheduleArgs {
         self.arrivals.is_some()
     }
 
+    /// The flags but for those that `is_left_out` by their identifiers.
+    pub fn without(&self, is_left_out: impl Fn(&str) -> bool) -> Self {
+        Self {
+            arrivals: self.arrivals.filter(|_| !is_left_out("arrivals")),
+            stages: if is_left_out("stages") { Vec::new() } else { self.stages.clone() },
+            warmup: self.warmup,
+        }
+    }
+
     /// Takes the flags, over what `config` has from a workload.
     ///
     /// # Errors
