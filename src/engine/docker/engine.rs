@@ -32,9 +32,6 @@ use crate::error::Failure;
 use crate::stack::Stack;
 use crate::units::Name;
 
-/// How long the engine may take to say what runs. Usually that is some milliseconds; one that has locked itself up
-/// answers a ping, and this never.
-const LOOK: Duration = Duration::from_secs(60);
 /// A network or volume that something is only just leaving is free a little later.
 const IN_USE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(50);
@@ -393,13 +390,8 @@ impl Docker {
     }
 }
 
-impl Docker {
-    async fn look_within(&self, patience: Duration) -> Result<Observed, Failure> {
-        let hangs = |_| Err(fail::silence("what runs", patience));
-        tokio::time::timeout(patience, self.look()).await.unwrap_or_else(hangs)
-    }
-
-    async fn look(&self) -> Result<Observed, Failure> {
+impl Engine for Docker {
+    async fn observe(&self) -> Result<Observed, Failure> {
         let inventory = self.inventory().await?;
         let looked = observe::observe(self.api(), &inventory, self.is_remote());
         let known = self.image_ids(self.specs.images.keys());
@@ -408,12 +400,6 @@ impl Docker {
         observed.environments = images.into_keys().collect();
         observed.images = built;
         Ok(observed)
-    }
-}
-
-impl Engine for Docker {
-    async fn observe(&self) -> Result<Observed, Failure> {
-        self.look_within(LOOK).await
     }
 
     async fn preflight(&self, plan: &Plan) -> Result<(), Failure> {
@@ -455,43 +441,5 @@ impl Engine for Docker {
                 containers::resume(self.api(), &self.names().replica(replica), &replica.to_string()).await
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpListener;
-
-    use super::*;
-    use crate::engine::docker::connect::{Endpoint, connect};
-
-    /// Answers a ping and the question for the version, and nothing else.
-    async fn hang(listener: TcpListener) {
-        let mut silent = Vec::new();
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut request = vec![0; 4096];
-            let length = stream.read(&mut request).await.unwrap();
-            let request = String::from_utf8_lossy(&request[..length]);
-            if request.contains("_ping") || request.contains("/version") {
-                let answer = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}";
-                stream.write_all(answer.as_bytes()).await.unwrap();
-            } else {
-                silent.push(stream);
-            }
-        }
-    }
-
-    #[tokio::test]
-    async fn an_engine_that_hangs_is_not_waited_for_for_ever() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint =
-            Endpoint::new(&format!("tcp://{}", listener.local_addr().unwrap()), "DOCKER_HOST", None).unwrap();
-        tokio::spawn(hang(listener));
-        let identity = Identity { project: "shop".parse().unwrap(), root: "/nowhere".into() };
-        let docker = Docker::bare(identity, connect(&endpoint).await.unwrap()).unwrap();
-        let failure = docker.look_within(Duration::from_millis(50)).await.unwrap_err();
-        assert_eq!(failure.what(), "the Docker engine does not say what runs");
-        assert!(failure.hints()[0].starts_with("restart it"), "{failure:?}");
     }
 }

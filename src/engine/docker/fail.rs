@@ -1,7 +1,5 @@
 //! The engine's errors in words for people.
 
-use std::time::Duration;
-
 use bollard::errors::Error;
 
 use crate::error::Failure;
@@ -47,13 +45,6 @@ pub fn words(error: &Error) -> String {
 /// The failure for a question that the engine did not answer.
 pub fn asking(what: &str, error: &Error) -> Failure {
     with_cause(Failure::failed(format!("the Docker engine did not say {what}")), error)
-}
-
-/// The failure for a question that the engine has not answered for so long, though it takes connections.
-pub fn silence(what: &str, patience: Duration) -> Failure {
-    Failure::failed(format!("the Docker engine does not say {what}"))
-        .because(format!("no answer within {} s, though it answers a ping: it seems to hang", patience.as_secs()))
-        .hint("restart it (see journalctl -u docker), then run the same command again: it goes on from here")
 }
 
 /// The failure for something that the engine did not do.

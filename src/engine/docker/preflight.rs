@@ -215,10 +215,13 @@ pub async fn port(docker: &Docker, port: u16, balancer: &BalancerId, remote: boo
     if let Some(holder) = running.iter().find(publishes) {
         return Err(port_taken(port, balancer, &described(holder)));
     }
+    if remote {
+        return Ok(());
+    }
     match ports::obstacle(port) {
-        Some(Obstacle::Held(holder)) if !remote => Err(port_taken(port, balancer, &holder.to_string())),
+        Some(Obstacle::Held(holder)) => Err(port_taken(port, balancer, &holder.to_string())),
         // What this user may not open the engine may.
-        _ => Ok(()),
+        Some(Obstacle::Refused(_)) | None => Ok(()),
     }
 }
 
