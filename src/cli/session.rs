@@ -308,10 +308,10 @@ impl Chosen {
                 None => (None, Presence::Absent),
                 Some(endpoint) => match connect::connect(&endpoint).await {
                     Err(failure) => (None, Presence::Silent(failure)),
-                    Ok(connection) => {
-                        let runs = docker::runs(&connection, &identity.project).await?;
-                        (Some(connection), Presence::Answers { runs, origin: endpoint.origin })
-                    }
+                    Ok(connection) => match docker::runs(&connection, &identity.project).await {
+                        Err(failure) => (None, Presence::Silent(failure)),
+                        Ok(runs) => (Some(connection), Presence::Answers { runs, origin: endpoint.origin }),
+                    },
                 },
             };
         }

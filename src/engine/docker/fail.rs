@@ -54,6 +54,11 @@ pub fn doing(what: &str, error: &Error) -> Failure {
 
 fn with_cause(failure: Failure, error: &Error) -> Failure {
     let said = words(error);
+    if matches!(error, Error::RequestTimeoutError) {
+        return failure
+            .because("it answers a ping, but not this: it hangs")
+            .hint("restart it, and run the same command again: it goes on from here");
+    }
     if is_gone(error) {
         return failure
             .because(format!("the engine went away, or does not answer any more: {said}"))

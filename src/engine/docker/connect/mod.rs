@@ -23,7 +23,10 @@ use transport::Transport;
 
 /// How long an engine may take to say what it is.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long it may take to begin an answer later: waiting for the end of a container is one request, which some engines
+/// How long it may take to say what there is. Usually that is some milliseconds; one that has locked itself up answers a
+/// ping, and this never.
+const ANSWER: Duration = Duration::from_secs(60);
+/// How long it may take to begin another answer: waiting for the end of a container is one request, which some engines
 /// begin to answer only at its end.
 const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// Engine 20.10, the oldest that the tests run on.
@@ -67,19 +70,19 @@ impl fmt::Display for EngineInfo {
 ///
 /// With the root cause, when it does not answer within 5 seconds, is too old, or is no Docker engine.
 pub async fn connect(endpoint: &Endpoint) -> Result<Connection, Failure> {
-    connect_within(PATIENCE, endpoint).await
+    connect_within(PATIENCE, ANSWER, endpoint).await
 }
 
-async fn connect_within(patience: Duration, endpoint: &Endpoint) -> Result<Connection, Failure> {
+async fn connect_within(patience: Duration, answer: Duration, endpoint: &Endpoint) -> Result<Connection, Failure> {
     let transport = Transport::to(endpoint)?;
-    timeout(patience, handshake(endpoint, transport))
+    timeout(patience, handshake(endpoint, transport, answer))
         .await
         .unwrap_or_else(|_| Err(cause::silent(endpoint, &format!("no answer within {} s", patience.as_secs()))))
 }
 
-async fn handshake(endpoint: &Endpoint, transport: Transport) -> Result<Connection, Failure> {
+async fn handshake(endpoint: &Endpoint, transport: Transport, answer: Duration) -> Result<Connection, Failure> {
     let Pong { api, buildkit, podman } = ping(endpoint, &transport).await?;
-    let docker = client(transport, api)?;
+    let docker = client(transport, api, answer)?;
     let asked = docker.version().await;
     let version = asked.map_err(|error| cause::unanswered(endpoint, &error))?.version.unwrap_or_default();
     let engine = EngineInfo { version, api: format!("{}.{}", api.0, api.1), podman, buildkit };
@@ -133,19 +136,39 @@ fn too_old(endpoint: &Endpoint, (major, minor): (usize, usize)) -> Failure {
 }
 
 /// bollard over our transport. bollard names no version in its requests, so the transport does.
-fn client(transport: Transport, (major_version, minor_version): (usize, usize)) -> Result<Docker, Failure> {
+fn client(
+    transport: Transport,
+    (major_version, minor_version): (usize, usize),
+    patience: Duration,
+) -> Result<Docker, Failure> {
     let base = transport.base.clone();
     let send = move |mut request: BollardRequest| {
+        let is_question = is_question(&request);
         let versioned = versioned(request.uri(), (major_version, minor_version));
         if let Some(uri) = versioned {
             *request.uri_mut() = uri;
         }
         let answer = transport.send(request);
-        async move { Ok(answer.await?) }
+        async move {
+            if is_question {
+                let answered =
+                    timeout(patience, answer).await.map_err(|_| bollard::errors::Error::RequestTimeoutError)?;
+                return Ok(answered?);
+            }
+            Ok(answer.await?)
+        }
     };
     let version = ClientVersion { major_version, minor_version };
     Docker::connect_with_custom_transport(send, Some(base), LONGEST_WAIT.as_secs(), &version)
         .map_err(|error| Failure::failed("the Docker client cannot be set up").because(error.to_string()))
+}
+
+/// Whether a request asks what there is; others wait for something, read a stream, or do what takes its time.
+fn is_question(request: &BollardRequest) -> bool {
+    let path = request.uri().path();
+    let is_list = path.ends_with("/json") && !path.starts_with("/distribution/");
+    request.method() == http::Method::GET
+        && (is_list || ["/networks", "/volumes", "/version", "/info"].iter().any(|begin| path.starts_with(begin)))
 }
 
 fn versioned(uri: &hyper::Uri, (major, minor): (usize, usize)) -> Option<hyper::Uri> {

@@ -94,8 +94,49 @@ async fn a_refused_port_and_an_unknown_host_are_told_apart() {
 async fn patience_has_an_end() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = at(&format!("tcp://{}", listener.local_addr().unwrap()));
-    let silent = connect_within(Duration::from_secs(1), &endpoint).await.unwrap_err();
+    let silent = connect_within(Duration::from_secs(1), ANSWER, &endpoint).await.unwrap_err();
     assert_eq!(silent.evidence(), ["no answer within 1 s"]);
+}
+
+/// Answers a ping and the question for the version, and nothing else.
+async fn hang(listener: TcpListener) {
+    let mut silent = Vec::new();
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let mut request = vec![0; 4096];
+        let length = stream.read(&mut request).await.unwrap();
+        let request = String::from_utf8_lossy(&request[..length]);
+        if request.contains("_ping") || request.contains("/version") {
+            let head = "HTTP/1.1 200 OK\r\nApi-Version: 1.41\r\nConnection: close\r\nContent-Length: 2\r\n\r\n";
+            stream.write_all(format!("{head}{{}}").as_bytes()).await.unwrap();
+        } else {
+            silent.push(stream);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_hangs_is_not_waited_for_for_ever() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = at(&format!("tcp://{}", listener.local_addr().unwrap()));
+    tokio::spawn(hang(listener));
+    let connection = connect_within(PATIENCE, Duration::from_millis(50), &endpoint).await.unwrap();
+    let failure = crate::engine::docker::runs(&connection, &"shop".parse().unwrap()).await.unwrap_err();
+    assert_eq!(failure.what(), "the Docker engine did not say what runs");
+    assert!(failure.evidence()[0].contains("hangs") && failure.hints()[0].starts_with("restart it"), "{failure:?}");
+}
+
+#[test]
+fn what_may_take_long_is_no_question() {
+    let question = |method: &str, path: &str| {
+        is_question(&http::Request::builder().method(method).uri(path).body(bollard::body_full(Bytes::new())).unwrap())
+    };
+    for path in ["/containers/json?all=true", "/containers/a/json", "/networks/b", "/volumes", "/images/c:d/json"] {
+        assert!(question("GET", path), "{path}");
+    }
+    for path in ["/containers/a/logs?follow=true", "/containers/a/stats", "/events", "/containers/a/archive?path=/"] {
+        assert!(!question("GET", path), "{path}");
+    }
+    assert!(!question("POST", "/containers/a/wait") && !question("DELETE", "/networks/b"));
 }
 
 #[tokio::test]
