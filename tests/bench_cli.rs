@@ -7,7 +7,7 @@ mod support;
 
 use std::fs;
 use std::net::TcpListener;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use support::{Fate, Server};
@@ -77,6 +77,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--urls", "/dev/null"], "/dev/null: no URL in it"),
         (&["-d", "@-", "--print-config"], "cannot hold a body that is read from stdin"),
         (&["-D", "-", "--replay", "-"], "cannot be used with"),
+        (&["-F", "a=@-"], "a part is not read from stdin"),
         (&["--rps", "20000000"], "up to 10000k"),
         (&["--rps", "1e9"], "without an exponent"),
         (&["-q", "100"], "100 requests a second are -r 100"),
@@ -481,40 +482,6 @@ fn without_a_terminal_there_is_a_line_a_second_on_stderr() {
     assert!((1..=3).contains(&lines), "{}", stderr(&output));
 }
 
-/// What is in the log comes, in its order, and nothing that may change something; what is left out is said.
-#[test]
-fn a_log_is_replayed_from_stdin() {
-    use std::io::Write as _;
-    let server = Server::start(|_| Fate::Answer(200, 0));
-    let mut log = String::new();
-    for n in 0..100 {
-        let method = ["GET", "GET", "HEAD", "POST"][n % 4];
-        let second = 10 + n / 50;
-        log += &format!("h - - [10/Oct/2000:13:55:{second} +0000] \"{method} /{n}?q HTTP/1.1\" 200 1 \"-\" \"-\"\n");
-    }
-    let mut child = Command::new(env!("CARGO_BIN_EXE_scalectl"))
-        .args(["bench", &server.url(), "--replay", "-", "--speed", "2", "-c", "1", "--json"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(log.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_exit(&output, 0);
-    let said = stderr(&output);
-    assert!(said.contains("25 lines of - are left out: 25 are neither GET nor HEAD"), "{said}");
-    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&json["counts"]["ok"], &json["arrivals"]), (&75.into(), &"replay".into()));
-    // 75 requests within two seconds, the gap behind the last one included, at twice the speed.
-    let duration = json["duration_ns"].as_u64().unwrap();
-    assert!((950_000_000..=1_000_000_100).contains(&duration), "{duration}");
-    let seen: Vec<_> = server.seen().into_iter().map(|s| format!("{} {}", s.method, s.path)).collect();
-    let expected: Vec<_> =
-        (0..100).filter(|n| n % 4 < 3).map(|n| format!("{} /{n}?q", if n % 4 == 2 { "HEAD" } else { "GET" })).collect();
-    assert_eq!(seen, expected);
-}
-
 #[test]
 fn of_formats_on_stdout_a_flag_goes_before_a_variable() {
     let server = Server::start(|_| Fate::Answer(200, 0));
@@ -528,24 +495,6 @@ fn of_formats_on_stdout_a_flag_goes_before_a_variable() {
         assert_ne!(output.status.code(), Some(2), "{flags:?} {variable:?}: {}", stderr(&output));
         assert_eq!(output.stdout.starts_with(b"{"), is_json, "{flags:?} {variable:?}");
     }
-}
-
-/// As it is, however often it is sent.
-#[test]
-fn a_body_may_come_from_stdin() {
-    let server = Server::start(|_| Fate::Answer(200, 0));
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("body");
-    let body = b"{{ not a generator }}\0\xff\n";
-    fs::write(&file, body).unwrap();
-    for (n, flags) in [&["-d", "@-", "-m", "PUT"][..], &["-D", "-", "-m", "PUT"]].into_iter().enumerate() {
-        let url = server.url();
-        let arguments = [&["bench", &url, "--json", "-n", "5", "-r", "100"], flags].concat();
-        let output = scalectl_reading(&arguments, file.to_str().unwrap());
-        assert_exit(&output, 0);
-        assert_eq!(server.count(), 5 * (n as u64 + 1));
-    }
-    assert!(server.seen().iter().all(|seen| seen.method == "PUT" && seen.body == body));
 }
 
 #[test]

@@ -41,6 +41,9 @@ pub fn body(spec: &RequestSpec, names: Names<'_>) -> Result<(Template, Option<St
     if let Some(file) = &spec.body_file {
         return Ok((Template::bytes(read(&file.display().to_string())?), None));
     }
+    if let Some(bytes) = &spec.body_bytes {
+        return Ok((Template::bytes(bytes.to_vec()), None));
+    }
     if let Some(value) = &spec.json {
         let template = Template::compile(&value.to_string(), names, Escape::Json)?;
         return Ok((template, Some("application/json".to_owned())));

@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -95,6 +96,9 @@ pub struct RequestSpec {
     /// File whose bytes are the body, as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body_file: Option<PathBuf>,
+    /// Bytes that are the body, as they are; no file has them.
+    #[serde(skip)]
+    pub body_bytes: Option<Bytes>,
     /// Body as JSON; sets the content type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<serde_json::Value>,
@@ -132,6 +136,7 @@ impl RequestSpec {
             bearer: None,
             body: None,
             body_file: None,
+            body_bytes: None,
             json: None,
             form: BTreeMap::new(),
             multipart: BTreeMap::new(),
@@ -147,6 +152,7 @@ impl RequestSpec {
         let given = [
             ("body", self.body.is_some()),
             ("body_file", self.body_file.is_some()),
+            ("body_bytes", self.body_bytes.is_some()),
             ("json", self.json.is_some()),
             ("form", !self.form.is_empty()),
             ("multipart", !self.multipart.is_empty()),

@@ -14,6 +14,7 @@ mod values;
 mod watch;
 
 use std::ffi::OsString;
+use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -144,16 +145,15 @@ impl Args {
     /// # Errors
     ///
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
-    pub fn run(mut self, global: &Global) -> Result<Exit> {
+    pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global)?;
-        if self.print_config && self.request.is_body_in_stdin() {
-            return Err(Failure::usage("a bench file cannot hold a body that is read from stdin")
-                .hint("write it to a file, and give that: --body-file FILE")
-                .into());
-        }
-        self.request.read_stdin()?;
-        let (config, replay) = self.config(global)?;
+        let (mut config, replay) = self.config(global)?;
         self.refuse_idle_flags(&config, global)?;
+        if self.request.is_body_in_stdin() {
+            outputs::check(&outputs)?;
+            config.check().map_err(|error| failure(bench::Error::Config(error)))?;
+            self.take_body_from_stdin(&mut config, replay.as_ref(), global)?;
+        }
         if self.print_config {
             return print_config::run(&self, &config, replay.as_ref(), global);
         }
@@ -256,6 +256,25 @@ impl Args {
             self.leave_rates_out(&mut config, global);
         }
         Ok((config, replay))
+    }
+
+    fn take_body_from_stdin(
+        &self,
+        config: &mut Config,
+        replay: Option<&Replay>,
+        global: &Global,
+    ) -> Result<(), Failure> {
+        if self.print_config {
+            return Err(Failure::usage("a bench file cannot hold a body that is read from stdin")
+                .hint("write it to a file, and give that: --body-file FILE"));
+        }
+        if replay.is_some() {
+            return Err(Failure::usage("requests of a log have no body").hint("leave --body out"));
+        }
+        if io::stdin().is_terminal() {
+            global.say("reading the body from stdin; Ctrl-D ends it");
+        }
+        self.request.read_stdin(config)
     }
 
     /// Leaves out what is said about the rate in a bench file or a variable, which is for runs at one rate.

@@ -1,11 +1,11 @@
 //! What is sent, and what is expected in return, as flags.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::builder::FalseyValueParser;
-use tempfile::NamedTempFile;
 
 use crate::bench::{self, AssertSpec, Config, RequestSpec, StatusSet, Target};
 use crate::error::Failure;
@@ -73,9 +73,6 @@ pub struct RequestArgs {
     /// '/json/pointer equals VALUE'; repeat for more
     #[arg(long = "assert", value_name = "ASSERTION")]
     assertions: Vec<AssertSpec>,
-    /// The body that stdin had.
-    #[arg(skip)]
-    stdin: Option<NamedTempFile>,
 }
 
 impl RequestArgs {
@@ -96,20 +93,21 @@ impl RequestArgs {
         self.body.as_deref() == Some("@-") || self.body_file.as_deref() == Some(Path::new("-"))
     }
 
-    /// Takes the body from stdin, if that is where it is, into a file: a search reads it for every rate.
+    /// Puts what stdin has into the requests, if that is where their body is. It is read once, and last: what else is
+    /// wrong is refused without it.
     ///
     /// # Errors
     ///
-    /// It cannot be read, or not be kept.
-    pub fn read_stdin(&mut self) -> Result<(), Failure> {
+    /// It cannot be read.
+    pub fn read_stdin(&self, config: &mut Config) -> Result<(), Failure> {
         if !self.is_body_in_stdin() {
             return Ok(());
         }
-        let kept = NamedTempFile::new().and_then(|mut file| io::copy(&mut io::stdin().lock(), &mut file).map(|_| file));
-        let file = kept.map_err(|error| Failure::failed(format!("the body cannot be read from stdin: {error}")))?;
-        self.body = None;
-        self.body_file = Some(file.path().to_owned());
-        self.stdin = Some(file);
+        let mut bytes = Vec::new();
+        let read = io::stdin().lock().read_to_end(&mut bytes);
+        read.map_err(|error| Failure::failed(format!("the body cannot be read from stdin: {error}")))?;
+        let bytes = Bytes::from(bytes);
+        config.requests.iter_mut().for_each(|request| request.body_bytes = Some(bytes.clone()));
         Ok(())
     }
 
@@ -207,6 +205,7 @@ impl RequestArgs {
         }
         request.method = self.method.clone().unwrap_or(request.method);
         match self.body.as_deref().map(|body| (body, body.strip_prefix('@'))) {
+            _ if self.is_body_in_stdin() => {}
             Some((_, Some(file))) => request.body_file = Some(file.into()),
             Some((text, None)) => request.body = Some(text.to_owned()),
             None => request.body_file.clone_from(&self.body_file),
@@ -222,6 +221,10 @@ impl RequestArgs {
                 let (name, value) = field.split_once('=').ok_or_else(|| {
                     Failure::usage(format!("{flag} \"{field}\" has no \"=\"")).hint("write it like name=value")
                 })?;
+                if flag == "--multipart" && value == "@-" {
+                    return Err(Failure::usage(format!("{flag} \"{field}\": a part is not read from stdin"))
+                        .hint("write it to a file, and give that: name=@FILE"));
+                }
                 if into.insert(name.to_owned(), value.to_owned()).is_some() {
                     return Err(Failure::usage(format!("{flag}: \"{name}\" is given twice")));
                 }
