@@ -245,6 +245,7 @@ impl<S: Read + Write> Tls<S> {
     }
 
     /// The byte stream that carries it.
+    #[cfg(target_os = "linux")]
     pub fn carrier_mut(&mut self) -> &mut S {
         &mut self.carrier
     }

@@ -21,6 +21,7 @@ pub struct Request<'a> {
     /// Whether its answer is kept: see [`Session::take_answer`].
     pub keeps_answer: bool,
     /// Whether these are the bytes of many requests.
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only io_uring asks for it"))]
     pub is_constant: bool,
 }
 
@@ -90,6 +91,7 @@ impl Session {
     }
 
     /// Takes note of when the bytes of the exchange were handed over.
+    #[cfg(target_os = "linux")]
     pub fn started(&mut self, now: u64) {
         self.exchange.started = now;
     }

@@ -85,6 +85,7 @@ impl Wait {
     }
 
     /// How much has to happen before that.
+    #[cfg(target_os = "linux")]
     pub fn events(self) -> usize {
         if let Self::Several(_, events) = self { events } else { 1 }
     }
