@@ -326,10 +326,13 @@ fn what_cannot_be_compared_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.json").display().to_string();
     std::fs::write(&other, r#"{"schema": "something else"}"#).unwrap();
+    let run = bench(folder.path(), "run.json", 0, &[]);
     for (arguments, said) in [
         (&["one.json"][..], "2 values"),
         (&[], "required"),
         (&["--before", "one.json"], "--after"),
+        (&["--before", &run, &run, "--after", &run], "run.json is the same run as "),
+        (&[&run, &run, "--output", "json=/nowhere/x.json"], "cannot write /nowhere/x.json"),
         (&["missing.json", "missing.json"], "cannot read missing.json"),
         (&[&other, &other], "is not the result of a bench"),
         (&[&other, &other, "--threshold", "5"], "a percentage"),
@@ -339,4 +342,6 @@ fn what_cannot_be_compared_is_refused() {
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
         assert!(stderr(&output).contains(said), "{arguments:?}: {}", stderr(&output));
     }
+    let same = scalectl(&["compare", &run, &run]);
+    assert!(String::from_utf8_lossy(&same.stdout).contains("the same run is on both sides"), "{}", stderr(&same));
 }

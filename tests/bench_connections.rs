@@ -71,6 +71,35 @@ fn a_host_is_reached_where_it_is_said_to_be() {
     assert!(fault.detail.contains("no IPv6 address"), "{}", fault.detail);
 }
 
+/// An address of one link is written with its zone, whose percent sign a URL encodes (RFC 6874).
+#[cfg(target_os = "linux")]
+#[test]
+fn an_address_may_have_a_zone() {
+    let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
+    let port = listener.local_addr().unwrap().port();
+    // Names of interfaces are for addresses that only a link knows.
+    for zone in ["%251", "%1"] {
+        let mut config = config(&format!("http://[::1{zone}]:{port}/"));
+        config.connections = Some(1);
+        config.length = Length::Requests(1);
+        config.grace = Some(TimeSpan::millis(1));
+        assert_eq!(run(&config).connections.opened, 1, "{zone}");
+    }
+}
+
+/// What is for another host than the target is said, and does nothing.
+#[test]
+fn rules_for_another_host_are_noted() {
+    let server = answering();
+    let mut config = config(&server.url());
+    config.reach.resolve = vec!["other:80:127.0.0.1".parse().unwrap()];
+    config.reach.connect_to = vec!["other:80:127.0.0.1:81".parse().unwrap()];
+    let notes = run_well(&config).verdict.notes;
+    for rule in ["--connect-to other:80:127.0.0.1:81 does nothing", "--resolve other:80:127.0.0.1 does nothing"] {
+        assert!(notes.iter().any(|note| note.starts_with(rule)), "{rule}: {notes:?}");
+    }
+}
+
 /// Connections come from each address in turn. All of 127.0.0.0/8 belongs to the loopback interface of Linux.
 #[cfg(target_os = "linux")]
 #[test]

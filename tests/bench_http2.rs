@@ -618,11 +618,14 @@ fn nginx_over_tls_and_without_it() {
         [(two, Protocol::Http2, "HTTP/2"), (two, Protocol::Auto, "HTTP/2"), (one, Protocol::Auto, "HTTP/1.1")]
     {
         let mut config = config(&format!("https://localhost:{port}/"));
-        (config.insecure, config.protocol) = (true, asked);
+        (config.insecure, config.protocol, config.reach.without_keepalive) = (true, asked, true);
         let tried = bench::try_out(&config).unwrap().remove(0);
         assert_eq!(tried.outcome, bench::Outcome::Ok, "{tried:?}");
         let (sent, answer) = (tried.request[..tried.head].to_vec(), tried.answer.unwrap());
         assert!(sent.starts_with(format!("GET / {said}\r\n").as_bytes()), "{}", sent.escape_ascii());
+        // HTTP/2 has no such field (RFC 9113, 8.2.2).
+        let text = String::from_utf8_lossy(&sent).to_lowercase();
+        assert!(text.contains("host: localhost") && text.contains("connection:") == (said == "HTTP/1.1"), "{text}");
         assert!(sent.ends_with(b"\r\n\r\n") && answer.head().starts_with(said.as_bytes()), "{answer:?}");
         logged += usize::from(said == "HTTP/2");
     }

@@ -115,6 +115,17 @@ fn the_summary_says_that_it_was_a_part() {
     assert!(stderr(&output).contains(&format!("note: {log} is over after ")), "{}", stderr(&output));
 }
 
+/// What is tried is in the log: a path that nobody asked for may change something.
+#[test]
+fn a_trial_is_of_the_first_request_of_each_method() {
+    let (_folder, log) = folder_with_log();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    for unsafe_too in [&[][..], &["--replay-unsafe"]] {
+        scalectl(&[&["bench", &server.url(), "--replay", &log, "--try", "-q"], unsafe_too].concat());
+    }
+    assert_eq!(paths(&server), ["GET /0", "HEAD /1", "GET /0", "HEAD /1", "POST /3"]);
+}
+
 /// A method that the first part does not have is not tried.
 #[test]
 fn a_trial_is_of_the_first_part() {
@@ -139,6 +150,8 @@ fn a_bench_file_has_the_length_as_it_has_that_of_a_rate() {
         ("", "", &[], 30),
         ("requests = 8", "", &["-z", "200ms"], 15),
         ("", "duration = '200ms'", &["-n", "3"], 3),
+        // At the speed of the flags.
+        ("requests = 8", "", &["--speed", "20"], 8),
         // A log from a flag comes with the flags' length, whatever the file is about otherwise.
         ("requests = 8", "duration = '200ms'", &["--replay", &log, "--speed", "10"], 30),
     ] {

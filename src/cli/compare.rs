@@ -6,8 +6,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::Global;
-use super::outputs::write_each;
+use super::outputs::{self, write_each};
 use super::report::{columns, outputs_or_default, read, write_plain};
+use crate::bench::Summary;
 use crate::bench::compare::Comparison;
 use crate::error::{Exit, Failure};
 use crate::report::{self, Format, Output};
@@ -62,8 +63,9 @@ impl Args {
             [before, after] => (std::slice::from_ref(before), std::slice::from_ref(after)),
             _ => (self.before.as_slice(), self.after.as_slice()),
         };
-        let results = |paths: &[PathBuf]| paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>();
-        let comparison = Comparison::of(&results(before)?, &results(after)?, self.threshold.fraction());
+        let (before, after) = (side(before)?, side(after)?);
+        outputs::check(&outputs)?;
+        let comparison = Comparison::of(&before, &after, self.threshold.fraction());
         write_each(&outputs, |output| emit(&comparison, output))?;
         let is_failure = match self.fail_on {
             None => false,
@@ -71,6 +73,19 @@ impl Args {
             Some(FailOn::Difference) => comparison.is_difference(),
         };
         Ok(if is_failure { Exit::SloMissed } else { Exit::Done })
+    }
+}
+
+/// The results of one side.
+fn side(paths: &[PathBuf]) -> Result<Vec<Summary>, Failure> {
+    let results = paths.iter().map(|path| read(path)).collect::<Result<Vec<_>, Failure>>()?;
+    match Summary::twice(&results) {
+        None => Ok(results),
+        Some((one, other)) => {
+            let (one, other) = (paths[one].display(), paths[other].display());
+            let what = format!("{other} is the same run as {one}, and its requests would count twice");
+            Err(Failure::usage(what).hint("give each run once"))
+        }
     }
 }
 

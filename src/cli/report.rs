@@ -52,6 +52,7 @@ impl Args {
             [one] => one.clone(),
             several => Summary::merge(several).map_err(|e| Failure::usage(e.to_string()))?,
         };
+        outputs::check(&outputs)?;
         emit(&merged, &outputs, global)?;
         Ok(Exit::Done)
     }

@@ -46,12 +46,8 @@ impl Summary {
     /// None are given, two are the same, they differ in duration, warm-up, schedule or schema, or one is damaged.
     pub fn merge(results: &[Self]) -> Result<Self, MergeError> {
         let [first, rest @ ..] = results else { return Err(MergeError::Nothing) };
-        for (i, result) in results.iter().enumerate() {
-            // Two that start in the same nanosecond of both clocks.
-            let is_known = |start: &Start| result.setup.starts().contains(start);
-            if let Some(one) = results[..i].iter().position(|earlier| earlier.setup.starts().iter().any(is_known)) {
-                return Err(MergeError::Twice { one: one + 1, other: i + 1 });
-            }
+        if let Some((one, other)) = Self::twice(results) {
+            return Err(MergeError::Twice { one: one + 1, other: other + 1 });
         }
         let mut parts = first.parts();
         if !rest.is_empty() {
@@ -71,10 +67,7 @@ impl Summary {
             differ("warm-ups", |r| {
                 r.warmup.as_ref().map_or_else(|| "none".to_owned(), |w| format!("{:.3} s", w.duration_ns as f64 / 1e9))
             })?;
-            if result.setup.rate.is_some() != first.setup.rate.is_some() {
-                let (one, other) = (first.setup.arrivals.clone(), result.setup.arrivals.clone());
-                return Err(MergeError::Differ { what: "arrivals", one, other });
-            }
+            differ("kinds of schedule", Self::kind_of_schedule)?;
             if result.duration_ns != first.duration_ns {
                 let text = |ns: u64| format!("{:.3} s", ns as f64 / 1e9);
                 let (one, other) = (text(first.duration_ns), text(result.duration_ns));
@@ -123,6 +116,17 @@ impl Summary {
         Ok(Self::new(parts))
     }
 
+    /// The first two of the results that are of the same run, or have one in common, by index.
+    pub fn twice(results: &[Self]) -> Option<(usize, usize)> {
+        let earlier = |i: usize| results[..i].iter().position(|one| one.has_run_of(&results[i])).map(|one| (one, i));
+        (0..results.len()).find_map(earlier)
+    }
+
+    /// Whether both hold the same run: two that start in the same nanosecond of both clocks.
+    pub fn has_run_of(&self, other: &Self) -> bool {
+        self.setup.starts().iter().any(|start| other.setup.starts().contains(start))
+    }
+
     fn parts(&self) -> Parts {
         let tally = Tally {
             counts: self.counts,
@@ -149,6 +153,14 @@ impl Summary {
             generator: self.generator,
             connections: self.connections,
         }
+    }
+}
+
+impl Summary {
+    /// How its arrivals were laid out.
+    fn kind_of_schedule(&self) -> String {
+        let Setup { arrivals, stages, .. } = &self.setup;
+        if stages.is_empty() { arrivals.clone() } else { format!("{arrivals} in stages") }
     }
 }
 
@@ -305,6 +317,10 @@ pub(in crate::bench) mod tests {
         assert!(schema.contains("schemas scalectl.bench/1 and scalectl.bench/9"), "{schema}");
         let warm_up = merged(|r| r.warmup = Some(WarmUp::of(&Tally::default(), 1_000 * MS))).unwrap_err();
         assert_eq!(warm_up, "results of warm-ups none and 1.000 s cannot be merged");
+        let schedule = merged(|r| r.setup.arrivals = "poisson".to_owned()).unwrap_err();
+        assert_eq!(schedule, "results of kinds of schedule constant and poisson cannot be merged");
+        let staged = merged(|r| r.setup.stages = vec!["100rps:1s".parse().unwrap()]).unwrap_err();
+        assert_eq!(staged, "results of kinds of schedule constant and constant in stages cannot be merged");
         let duration = merged(|r| r.duration_ns = 2_000 * MS).unwrap_err();
         assert_eq!(duration, "results of durations 1.000 s and 2.000 s cannot be merged");
         let text = serde_json::to_string(&result(1)).unwrap().replace("scalectl.bench/1", "scalectl.bench/9");

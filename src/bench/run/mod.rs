@@ -90,7 +90,7 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     let mut summary = crew.work(config, &schedule, &mut guard)?;
     guard.conclude(&mut summary);
     summary.setup.dns_ns = dialer.dns_ns();
-    summary.verdict.notes.extend(config.reach.notes());
+    summary.verdict.notes.extend(config.reach.notes(&config.target));
     Ok(summary)
 }
 

@@ -9,6 +9,7 @@ use crate::bench::record::sample::{Cause, Fault, Outcome, Side};
 use crate::bench::request::mix::Mix;
 use crate::bench::request::room::Room;
 use crate::bench::request::visit::Visit;
+use crate::bench::transport::http2::request::LEFT_OUT;
 use crate::bench::transport::{Completion, Reading, Transport, Wait};
 
 /// One exchange that was tried.
@@ -33,15 +34,22 @@ pub struct Trial {
 }
 
 impl Trial {
-    /// The same with the version of HTTP that its request had.
-    fn in_http2(mut self) -> Self {
+    /// The same with the version of HTTP that its request had, and without the fields that HTTP/2 does not have.
+    fn in_http2(self) -> Self {
         const OLD: &[u8] = b" HTTP/1.1\r\n";
         const NEW: &[u8] = b" HTTP/2\r\n";
-        if let Some(at) = self.request[..self.head].windows(OLD.len()).position(|end| end == OLD) {
-            self.request.splice(at..at + OLD.len(), NEW.iter().copied());
-            self.head -= OLD.len() - NEW.len();
+        let head = &self.request[..self.head];
+        let mut shown = Vec::with_capacity(self.request.len());
+        for (number, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
+            match line.strip_suffix(OLD) {
+                Some(first) if number == 0 => shown.extend_from_slice(&[first, NEW].concat()),
+                _ if number > 0 && is_left_out(line) => {}
+                _ => shown.extend_from_slice(line),
+            }
         }
-        self
+        let head = shown.len();
+        shown.extend_from_slice(&self.request[self.head..]);
+        Self { request: shown, head, ..self }
     }
 }
 
@@ -78,6 +86,13 @@ pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
         }
     }
     Ok(trials)
+}
+
+/// Whether a line of a head is about the connection, which HTTP/2 is not told; `:authority` shows as the host.
+fn is_left_out(line: &[u8]) -> bool {
+    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    let is_host = name.eq_ignore_ascii_case(b"host");
+    !is_host && LEFT_OUT.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 fn attempt(

@@ -284,6 +284,12 @@ impl Recording {
         self.entry(n).map(|entry| (entry.method.into(), self.paths.get(entry.path as usize)))
     }
 
+    /// The path of the first request of a method, by its place among [`Self::methods`].
+    pub fn first_path(&self, method: usize) -> Option<&str> {
+        let first = self.entries.iter().find(|entry| usize::from(entry.method) == method);
+        first.map(|entry| self.paths.get(entry.path as usize))
+    }
+
     fn entry(&self, n: u64) -> Option<&Entry> {
         usize::try_from(n).ok().and_then(|n| self.entries.get(n))
     }

@@ -165,9 +165,19 @@ impl Reach {
     }
 
     /// What is worth knowing of it beside the figures.
-    pub fn notes(&self) -> Option<String> {
+    pub fn notes(&self, target: &Target) -> Vec<String> {
         let names = self.ignored_proxies.join(", ");
-        (!names.is_empty()).then(|| format!("no proxy is used, although the environment names one: {names}"))
+        let proxies =
+            (!names.is_empty()).then(|| format!("no proxy is used, although the environment names one: {names}"));
+        let idle =
+            |what: &str, rule: String, place: String| format!("{what} {rule} does nothing: it is not about {place}");
+        let rules = self.connect_to.iter().filter(|rule| !rule.applies(&target.host, target.port));
+        let rules =
+            rules.map(|rule| idle("--connect-to", rule.to_string(), format!("{}:{}", target.host, target.port)));
+        let (host, port) = self.destination(&target.host, target.port);
+        let names = self.resolve.iter().filter(|name| !name.applies(host, port));
+        let names = names.map(|name| idle("--resolve", name.to_string(), format!("{host}:{port}")));
+        proxies.into_iter().chain(rules).chain(names).collect()
     }
 
     /// Makes of a request what is sent over such connections.
@@ -187,8 +197,13 @@ impl Reach {
 
     /// The addresses that stand in for a look-up of this host; the last that was given counts.
     pub fn addresses(&self, host: &str, port: u16) -> Option<&[IpAddr]> {
-        let of = |r: &&Resolve| r.port == port && (r.host == "*" || r.host.eq_ignore_ascii_case(host));
-        self.resolve.iter().rev().find(of).map(|r| r.addresses.as_slice())
+        self.resolve.iter().rev().find(|r| r.applies(host, port)).map(|r| r.addresses.as_slice())
+    }
+}
+
+impl Resolve {
+    fn applies(&self, host: &str, port: u16) -> bool {
+        self.port == port && (self.host == "*" || self.host.eq_ignore_ascii_case(host))
     }
 }
 

@@ -190,26 +190,29 @@ fn session<S: io::Read + io::Write>(
 fn look_up(target: &Target, reach: &Reach) -> Result<(Vec<Endpoint>, Option<u64>), Fault> {
     let unknown = |why: String| Fault::new(Phase::Dns, Cause::UnknownHost, Side::Network, why);
     let (host, port) = reach.destination(&target.host, target.port);
+    // Whole, as an address of a link is one of a zone.
+    let at = |ip: &IpAddr| SocketAddr::new(*ip, port);
     let (found, dns_ns) = match (reach.addresses(host, port), host.parse::<IpAddr>()) {
-        (Some(given), _) => (given.to_vec(), None),
-        (None, Ok(address)) => (vec![address], None),
+        (Some(given), _) => (given.iter().map(at).collect(), None),
+        (None, Ok(address)) => (vec![at(&address)], None),
         (None, Err(_)) => {
             let begun = now_ns();
-            let found = (host, port).to_socket_addrs().map_err(|e| unknown(format!("{host}: {e}")))?;
-            (found.map(|address| address.ip()).collect(), Some(now_ns().saturating_sub(begun)))
+            // The zone of an address stands behind a percent sign, which a URL encodes (RFC 6874).
+            let name = host.replacen("%25", "%", 1);
+            let found = (name.as_str(), port).to_socket_addrs().map_err(|e| unknown(format!("{host}: {e}")))?;
+            (found.collect::<Vec<_>>(), Some(now_ns().saturating_sub(begun)))
         }
     };
     let wanted: Vec<_> =
-        found.into_iter().filter(|address| reach.family.is_none_or(|family| family.has(address))).collect();
+        found.into_iter().filter(|address| reach.family.is_none_or(|family| family.has(&address.ip()))).collect();
     if wanted.is_empty() {
         let kind = reach.family.map_or(String::new(), |family| format!("{family} "));
         return Err(unknown(format!("{host} has no {kind}address")));
     }
-    let can_leave = |address: &&IpAddr| {
+    let can_leave = |address: &&SocketAddr| {
         reach.sources.is_empty() || reach.sources.iter().any(|source| source.is_ipv4() == address.is_ipv4())
     };
-    let endpoints: Vec<_> =
-        wanted.iter().filter(can_leave).map(|ip| Endpoint::Tcp(SocketAddr::new(*ip, port))).collect();
+    let endpoints: Vec<_> = wanted.iter().filter(can_leave).map(|address| Endpoint::Tcp(*address)).collect();
     if endpoints.is_empty() {
         let (own, other) = if wanted[0].is_ipv4() { ("IPv4", "IPv6") } else { ("IPv6", "IPv4") };
         let why = format!("{host} has {own} addresses only, which --bind with {other} addresses cannot reach");

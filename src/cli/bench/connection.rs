@@ -44,7 +44,7 @@ pub struct ConnectionArgs {
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// PEM file of the client certificate's key [default: the file of --cert]
-    #[arg(long, value_name = "FILE", requires = "cert")]
+    #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
     /// Name that TLS asks for, and that the certificate has to bear [default: the URL's host]
     #[arg(long, value_name = "NAME")]
@@ -62,7 +62,7 @@ impl ConnectionArgs {
     ///
     /// # Errors
     ///
-    /// A time that nothing can take.
+    /// A time that nothing can take, a key without a certificate.
     pub fn apply(&self, config: &mut Config) -> Result<(), Failure> {
         if self.connect_timeout.is_some_and(|time| time.0.is_zero()) {
             return Err(Failure::usage("--connect-timeout must be longer than 0"));
@@ -78,8 +78,14 @@ impl ConnectionArgs {
         reach.ignored_proxies = proxies();
         let tls = &mut reach.tls;
         replace(&mut tls.authorities, &self.cacert);
-        if let Some(cert) = &self.cert {
-            tls.client = Some((cert.clone(), self.key.clone().unwrap_or_else(|| cert.clone())));
+        match (&self.cert, &self.key, &mut tls.client) {
+            (Some(cert), key, client) => *client = Some((cert.clone(), key.as_ref().unwrap_or(cert).clone())),
+            (None, Some(key), Some((_, of_file))) => of_file.clone_from(key),
+            (None, Some(_), None) => {
+                return Err(Failure::usage("--key is that of a client certificate, and there is none")
+                    .hint("give the certificate as well: --cert FILE"));
+            }
+            (None, None, _) => {}
         }
         tls.name = self.sni.clone().or(tls.name.take());
         tls.oldest = self.tls_min.or(tls.oldest);

@@ -232,15 +232,18 @@ impl BenchFile {
             let known: Vec<_> = self.bench.keys().map(Name::as_str).collect();
             Failure::usage(format!("{shown} has no [bench.{name}]")).hint(format!("there are: {}", known.join(", ")))
         })?;
-        let is_replay = self.replay.is_some();
+        let (is_replay, is_staged) = (self.replay.is_some(), !workload.stages.is_empty());
         let has_rate = self.rps.is_some() || workload.rate.is_some();
         for (is_given, what) in [
             (self.ipv4 && self.ipv6, "both ipv4 and ipv6"),
             (self.key.is_some() && self.cert.is_none(), "a key without cert"),
-            (self.requests.is_some() && !workload.stages.is_empty(), "both requests and stages"),
+            (self.requests.is_some() && is_staged, "both requests and stages"),
+            (is_staged && (has_rate || workload.duration.is_some()), "both stages, and a rate or duration"),
+            (self.connect_timeout.is_some_and(|time| time.0.is_zero()), "a connect_timeout of 0"),
+            (self.unix_socket.is_some() && (self.ipv4 || self.ipv6), "both unix_socket, and ipv4 or ipv6"),
             (self.replay.is_none() && (self.speed.is_some() || self.replay_unsafe), "speed or replay_unsafe alone"),
             (is_replay && has_rate, "both replay and a rate: a log has its own timing"),
-            (is_replay && !workload.stages.is_empty(), "both replay and stages: a log has its own timing"),
+            (is_replay && is_staged, "both replay and stages: a log has its own timing"),
             (is_replay && workload.arrivals.is_some(), "both replay and arrivals: a log has its own timing"),
             (is_replay && !workload.flows.is_empty(), "both replay and flows: a log has its own requests"),
         ] {
@@ -309,9 +312,11 @@ impl BenchFile {
         let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let default = Config::new(config.target.clone());
         let is_paced = config.stages.is_empty() && replay.is_none() && !config.closed_loop;
-        let length = replay.map_or(Some(config.length), |replay| replay.length);
+        // Stages have their own durations, and rates.
+        let is_staged = !config.stages.is_empty() && replay.is_none();
+        let length = replay.map_or(Some(config.length), |replay| replay.length).filter(|_| !is_staged);
         let mut workload = Workload {
-            rate: other(config.rate, &default.rate).or(is_paced.then_some(config.rate)),
+            rate: other(config.rate, &default.rate).filter(|_| !is_staged).or(is_paced.then_some(config.rate)),
             duration: match length {
                 Some(Length::Duration(span)) => {
                     other(span, &Config::DURATION).or(config.stages.is_empty().then_some(span))

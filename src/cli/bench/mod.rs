@@ -89,7 +89,7 @@ pub struct Args {
     /// How sockets are driven: auto, epoll or uring [default: auto]
     #[arg(long, value_name = "IO", env = "SCALECTL_IO", help_heading = "Load")]
     io: Option<Io>,
-    /// Connections, all opened before the start [default: 16, growing to 1024 on demand]
+    /// Connections, all opened before the start [default: 16, growing to 1024 on demand except in a closed loop]
     #[arg(short, long, value_name = "N", env = "SCALECTL_CONNECTIONS", help_heading = "Load")]
     connections: Option<u32>,
     /// Threads that send [default: one for 20000 rps, leaving a core free]
@@ -112,7 +112,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "SCALECTL_BENCH_FILE", help_heading = "Request")]
     bench_file: Option<PathBuf>,
     /// Send one request of every kind, and every flow once; print what was sent and what came back
-    #[arg(long = "try", help_heading = "Request")]
+    #[arg(long = "try", conflicts_with_all = ["output", "metrics_listen"], help_heading = "Request")]
     r#try: bool,
     /// Print the run as a bench file, for --bench-file, and send nothing
     #[arg(long, conflicts_with = "try", help_heading = "Request")]
@@ -146,9 +146,13 @@ impl Args {
     ///
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
+        self.carry_out(global).map_err(|error| naming_variables(error, global))
+    }
+
+    fn carry_out(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global)?;
         let (mut config, replay) = self.config(global)?;
-        self.refuse_idle_flags(&config, global)?;
+        self.refuse_idle_flags(&config, replay.is_some(), global)?;
         if self.request.is_body_in_stdin() {
             outputs::check(&outputs)?;
             config.check().map_err(|error| failure(bench::Error::Config(error)))?;
@@ -157,9 +161,7 @@ impl Args {
         if self.print_config {
             return print_config::run(&self, &config, replay.as_ref(), global);
         }
-        if let Some(note) = config.reach.notes() {
-            global.say(&format!("note: {note}"));
-        }
+        config.reach.notes(&config.target).iter().for_each(|note| global.say(&format!("note: {note}")));
         if self.r#try {
             return trial::run(&config, global);
         }
@@ -217,8 +219,8 @@ impl Args {
         // A variable says how long runs take, not that logs are to be cut.
         let is_flag = !global.is_from_variable(if self.requests.is_some() { "number" } else { "duration" });
         let cut = length.filter(|_| is_flag);
-        let of_file = || file.as_ref().and_then(|file| file.replay(self.workload.as_ref()));
-        let replay = self.replay.replay().or_else(of_file);
+        let of_file = file.as_ref().and_then(|file| file.replay(self.workload.as_ref()));
+        let replay = self.replay.replay(of_file);
         let replay = replay.map(|replay| Replay { length: cut.or(replay.length), ..replay });
         if let Some(replay) = &replay {
             self.is_replayed_as_it_is(global)?;
@@ -296,8 +298,12 @@ impl Args {
 
     /// Refuses flags that would do nothing here, and tells of one that hardly does what was meant. A variable may be set
     /// for other runs.
-    fn refuse_idle_flags(&self, config: &Config, global: &Global) -> Result<(), Failure> {
+    fn refuse_idle_flags(&self, config: &Config, is_replay: bool, global: &Global) -> Result<(), Failure> {
         let is_flag = |id: &str| !global.is_from_variable(id);
+        if !is_replay && let Some((_, flag)) = self.replay.given().find(|(id, _)| is_flag(id)) {
+            return Err(Failure::usage(format!("{flag} is about a log that is replayed, and none is"))
+                .hint("add --replay FILE, or leave it out"));
+        }
         if !self.find_max.is_wanted()
             && let Some((_, flag)) = self.find_max.given().find(|(id, _)| is_flag(id))
         {
@@ -487,6 +493,18 @@ fn note_on_rate(arguments: &[OsString]) -> Option<String> {
     words
         .contains(&"bench")
         .then(|| format!("-q is --quiet, which has no value; {rate} requests a second are -r {rate}"))
+}
+
+/// Says which flags of a refused run were not typed but come from the environment.
+fn naming_variables(error: anyhow::Error, global: &Global) -> anyhow::Error {
+    let names = variables::names("bench", |id| global.is_from_variable(id));
+    match error.downcast::<Failure>() {
+        Ok(failure) if failure.exit() == Exit::Usage && !names.is_empty() => {
+            failure.because(format!("set in the environment: {}", names.join(", "))).into()
+        }
+        Ok(failure) => failure.into(),
+        Err(error) => error,
+    }
 }
 
 fn failure(error: bench::Error) -> Failure {

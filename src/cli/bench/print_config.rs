@@ -235,7 +235,7 @@ mod tests {
             let words: Vec<&str> = line.iter().map(String::as_str).collect();
             // Some contradict each other.
             let Ok(found) = Line::try_parse_from([&["bench"], &words[..]].concat()) else { continue };
-            let is_replay = found.args.replay.replay().is_some();
+            let is_replay = found.args.replay.replay(None).is_some();
             if is_replay || found.args.request.describes_urls() || words.iter().any(|w| w.contains("LOG")) {
                 continue;
             }

@@ -26,18 +26,30 @@ pub struct ReplayArgs {
     )]
     replay: Option<PathBuf>,
     /// How many times as fast as the log: 2 takes half the time [default: 1]
-    #[arg(long, value_name = "FACTOR", requires = "replay")]
+    #[arg(long, value_name = "FACTOR")]
     speed: Option<Speed>,
     /// Send every method of the log, whatever it changes; bodies are empty, as logs have none
-    #[arg(long, requires = "replay")]
+    #[arg(long)]
     replay_unsafe: bool,
 }
 
 impl ReplayArgs {
-    /// The log that the flags name.
-    pub fn replay(&self) -> Option<Replay> {
-        let log = self.replay.clone()?;
-        Some(Replay { log, speed: self.speed.unwrap_or_default(), is_unsafe: self.replay_unsafe, length: None })
+    /// The log that the flags name, or else that of a bench file, as far as the flags leave it as it is.
+    pub fn replay(&self, of_file: Option<Replay>) -> Option<Replay> {
+        let named = self.replay.clone().map(|log| Replay { log, ..Replay::default() });
+        let replay = named.or(of_file)?;
+        Some(Replay {
+            speed: self.speed.unwrap_or(replay.speed),
+            is_unsafe: self.replay_unsafe || replay.is_unsafe,
+            ..replay
+        })
+    }
+
+    /// The flags that say how a log is replayed, by identifier and name, as far as they are given.
+    pub fn given(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
+        let flags =
+            [(self.speed.is_some(), ("speed", "--speed")), (self.replay_unsafe, ("replay_unsafe", "--replay-unsafe"))];
+        flags.into_iter().filter_map(|(is_given, names)| is_given.then_some(names))
     }
 }
 

@@ -57,7 +57,7 @@ pub struct RequestArgs {
     /// Host header [default: host and port of the URL]
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
-    /// File of URLs or paths, one a line, all of the target, each asked for equally often
+    /// File of URLs or paths, one a line, all of the target, up to 200; which one is asked for is drawn each time
     #[arg(long, value_name = "FILE")]
     urls: Option<PathBuf>,
     /// Follow up to so many redirects of a request, which lasts until the answer to the last one [default: 0]
@@ -226,7 +226,8 @@ impl RequestArgs {
                         .hint("write it to a file, and give that: name=@FILE"));
                 }
                 if into.insert(name.to_owned(), value.to_owned()).is_some() {
-                    return Err(Failure::usage(format!("{flag}: \"{name}\" is given twice")));
+                    return Err(Failure::usage(format!("{flag}: \"{name}\" is given twice"))
+                        .hint("fields of the same name go into a body of your own: -d 'a=1&a=2' -T application/x-www-form-urlencoded"));
                 }
             }
         }
@@ -251,6 +252,11 @@ impl RequestArgs {
                     .hint("leave one of them out"));
             }
             request.headers.add(name, value);
+        }
+        if let Some(user) = self.user.as_ref().filter(|user| !user.contains(':')) {
+            return Err(
+                Failure::usage(format!("--user \"{user}\" has no password")).hint("write it like --user name:password")
+            );
         }
         request.user.clone_from(&self.user);
         request.bearer.clone_from(&self.bearer);

@@ -8,7 +8,7 @@ use crate::bench::{Length, Speed};
 use crate::units::Rate;
 
 /// A log that is replayed, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Replay {
     /// Its file; `-` is stdin.
     pub log: PathBuf,

@@ -365,7 +365,7 @@ impl Mix {
         })
     }
 
-    /// The bytes that a request of this kind has as the first of a run; its answer is kept.
+    /// The bytes that a request of this kind has as the first of a run, or of the log; its answer is kept.
     pub(in crate::bench) fn content<'a>(
         &'a self,
         kind: usize,
@@ -376,6 +376,9 @@ impl Mix {
         let captured = visit.map_or(&[][..], |v| &v.captured);
         let scope = &mut Scope { n: 0, rng: &mut rng, feeds: &self.feeds, captured };
         self.kinds[kind].write(scope, visit.map(|v| &v.cookies), room);
+        if let Some(path) = self.replay.as_ref().and_then(|recording| recording.first_path(kind)) {
+            room.set_path(self.kinds[kind].method.as_str().len() + 1, path);
+        }
         transport::Request { keeps_answer: true, ..self.kinds[kind].outgoing(room) }
     }
 

@@ -31,6 +31,9 @@ pub(super) fn warnings(before: &[Summary], after: &[Summary]) -> Vec<String> {
             }
         }
     }
+    if before.iter().any(|one| after.iter().any(|other| one.has_run_of(other))) {
+        warnings.push("the same run is on both sides".to_owned());
+    }
     let all: Vec<&Summary> = before.iter().chain(after).collect();
     let settings: [(&str, Setting); 15] = [
         ("targets", |r| r.setup.target.clone()),
@@ -83,7 +86,11 @@ mod tests {
     #[test]
     fn settings_of_the_generator_that_differ_are_told() {
         let one = crate::bench::result::merge::tests::result(1);
-        assert_eq!(warnings(std::slice::from_ref(&one), std::slice::from_ref(&one)), [""; 0]);
+        let same = warnings(std::slice::from_ref(&one), std::slice::from_ref(&one));
+        assert_eq!(same, ["the same run is on both sides"]);
+        let mut later = one.clone();
+        later.setup.start.unix_ns += SECOND_NS;
+        assert_eq!(warnings(std::slice::from_ref(&one), std::slice::from_ref(&later)), [""; 0]);
         let settings: [(&str, Alter); 7] = [
             ("kinds of pacing differ: exact, every 1s", |r| r.setup.pacing = "every 1s".to_owned()),
             ("ways to drive sockets differ: epoll, uring", |r| r.setup.io = "uring".to_owned()),
@@ -98,7 +105,7 @@ mod tests {
             ("warm-ups differ: none, 1.000 s", |r| r.warmup = Some(WarmUp::of(&Tally::default(), SECOND_NS))),
         ];
         for (said, alter) in settings {
-            let mut other = one.clone();
+            let mut other = later.clone();
             alter(&mut other);
             assert_eq!(warnings(std::slice::from_ref(&one), &[other]), [format!("the {said}")]);
         }

@@ -9,7 +9,7 @@ const KEPT: usize = 16;
 /// Header lines that are parsed without an allocation.
 const USUAL_HEADERS: usize = 48;
 /// Headers of HTTP/1.1 that concern one connection, and have no place in HTTP/2 (RFC 9113, 8.2.2).
-const LEFT_OUT: [&str; 7] =
+pub const LEFT_OUT: [&str; 7] =
     ["host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"];
 
 /// Makes blocks of heads, and keeps the last ones: most requests are like one before.
