@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::figures::{count, duration, duration_or, percent, rate, slo_value};
+use super::table::keep_words_whole;
 use crate::bench::search::{End, Purpose, Vote};
 use crate::bench::{Broken, Capacity, Probe};
 
@@ -146,6 +147,7 @@ fn table(probes: &[Probe], width: usize) -> Table {
     for (number, probe) in (1..).zip(probes) {
         table.add_row(row(number, probe));
     }
+    keep_words_whole(&mut table);
     for number in [0, 1, 3, 4, 5, 6] {
         if let Some(column) = table.column_mut(number) {
             column.set_cell_alignment(CellAlignment::Right);

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use super::figures::{count, duration, percent, rate};
+use super::table::keep_words_whole;
 use crate::bench::compare::{Change, Comparison, Figure, Finding, Size};
 
 const HEAD: [&str; 6] = ["figure", "before", "after", "change", "interval", "finding"];
@@ -23,6 +24,7 @@ pub fn comparison(comparison: &Comparison, out: &mut (impl Write + ?Sized), widt
     table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
     table.set_header(HEAD);
     table.add_rows(comparison.changes.iter().map(row));
+    keep_words_whole(&mut table);
     for number in 1..5 {
         if let Some(column) = table.column_mut(number) {
             column.set_cell_alignment(CellAlignment::Right);

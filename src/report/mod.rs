@@ -21,6 +21,7 @@ mod json;
 mod junit;
 mod markdown;
 mod prometheus;
+mod table;
 mod text;
 
 pub use capacity::{capacity, capacity_json, capacity_markdown, probe};
@@ -133,6 +134,14 @@ pub enum OutputError {
         /// What was asked for.
         name: String,
     },
+    /// The name of a file whose ending is a format's.
+    #[error("\"{file}\" has no format before it: write {format}={file}")]
+    OnlyFile {
+        /// The file.
+        file: String,
+        /// The format that its ending says.
+        format: Format,
+    },
     /// `json=` without a file.
     #[error("\"{0}\" names no file behind the \"=\"")]
     NoFile(String),
@@ -146,10 +155,12 @@ impl FromStr for Output {
             Some((_, "")) => return Err(OutputError::NoFile(text.to_owned())),
             Some((name, file)) => (name, Some(PathBuf::from(file))),
         };
-        let format = Format::ALL
-            .into_iter()
-            .find(|f| f.name() == name)
-            .ok_or_else(|| OutputError::Unknown { name: name.to_owned() })?;
+        let of_name = |name: &str| Format::ALL.into_iter().find(|format| format.name() == name);
+        let unknown = || match name.rsplit_once('.').and_then(|(_, ending)| of_name(ending)) {
+            Some(format) if file.is_none() => OutputError::OnlyFile { file: name.to_owned(), format },
+            _ => OutputError::Unknown { name: name.to_owned() },
+        };
+        let format = of_name(name).ok_or_else(unknown)?;
         Ok(Self { format, file })
     }
 }
@@ -166,5 +177,8 @@ mod tests {
         assert_eq!("json=a=b".parse(), Ok(Output { format: Format::Json, file: Some("a=b".into()) }));
         assert!("jsn".parse::<Output>().unwrap_err().to_string().contains("text, json"));
         assert!("json=".parse::<Output>().is_err());
+        // As oha has it.
+        assert!("a/out.json".parse::<Output>().unwrap_err().to_string().contains("write json=a/out.json"));
+        assert!("out.xml".parse::<Output>().unwrap_err().to_string().contains("text, json"));
     }
 }

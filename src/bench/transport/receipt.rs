@@ -6,6 +6,10 @@
 
 #[cfg(target_os = "linux")]
 use std::io;
+#[cfg(target_os = "linux")]
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
+#[cfg(target_os = "linux")]
+use std::time::Duration;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::bench::clock::{nanos, now_ns};
@@ -28,28 +32,49 @@ pub fn ask(socket: &impl std::os::fd::AsFd) -> io::Result<()> {
     Ok(setsockopt(socket, sockopt::ReceiveTimestampns, &true)?)
 }
 
+/// How long it is waited for the kernel to take notes: usually less than a millisecond, longer where every processor is
+/// busy.
+#[cfg(target_os = "linux")]
+const PATIENCE: Duration = Duration::from_millis(100);
+
 /// Has the kernel note when bytes come for as long as it lives. With the last socket that asks for notes the kernel
 /// stops to take any, and takes them up again only some time after the next one asks (`net_enable_timestamp` in
-/// `net/core/dev.c` leaves that to a worker): a run whose connections come and go would lose some.
+/// `net/core/dev.c` leaves that to a worker): a run whose connections come and go would lose some, and so would one that
+/// begins at once.
 #[cfg(target_os = "linux")]
 pub struct Noting {
-    _socket: std::os::fd::OwnedFd,
+    socket: UdpSocket,
 }
 
 #[cfg(target_os = "linux")]
 impl Noting {
-    /// By a socket that nothing is sent over.
+    /// By a socket that sends to itself until the kernel takes notes; where that takes too long, it may do so later.
     ///
     /// # Errors
     ///
-    /// The system refuses it.
+    /// The system refuses the socket.
     pub fn begin() -> io::Result<Self> {
-        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
-
-        let of = |family| socket(family, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None);
-        let socket = of(AddressFamily::Inet).or_else(|_| of(AddressFamily::Inet6))?;
+        let at = |address: IpAddr| UdpSocket::bind((address, 0));
+        let socket = at(Ipv4Addr::LOCALHOST.into()).or_else(|_| at(Ipv6Addr::LOCALHOST.into()))?;
+        // Nobody else's datagrams.
+        socket.connect(socket.local_addr()?)?;
+        socket.set_read_timeout(Some(PATIENCE))?;
         ask(&socket)?;
-        Ok(Self { _socket: socket })
+        let noting = Self { socket };
+        let deadline = now_ns() + nanos(PATIENCE);
+        while now_ns() < deadline && !noting.has_noted().unwrap_or(true) {
+            std::thread::yield_now();
+        }
+        Ok(noting)
+    }
+
+    /// Whether the kernel has noted when a datagram came. Of one without a note it tells the instant at which it is read
+    /// (`__sock_recv_timestamp` in `net/socket.c`).
+    fn has_noted(&self) -> io::Result<bool> {
+        self.socket.send(&[0])?;
+        let before = wall_ns();
+        let (_, came) = read(&self.socket, &mut [0])?;
+        Ok(came.is_some_and(|came| came <= before))
     }
 }
 
@@ -67,7 +92,6 @@ struct Control([u8; 64]);
 #[cfg(target_os = "linux")]
 pub fn read(socket: &impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<(usize, Option<u64>)> {
     use std::os::fd::AsRawFd as _;
-    use std::time::Duration;
 
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 
@@ -80,6 +104,11 @@ pub fn read(socket: &impl std::os::fd::AsFd, buffer: &mut [u8]) -> io::Result<(u
         _ => None,
     });
     Ok((message.bytes, came))
+}
+
+/// CLOCK_REALTIME, in nanoseconds.
+fn wall_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos)
 }
 
 /// How far the wall clock is ahead of the clock of the run, to translate the kernel's notes.
@@ -96,7 +125,7 @@ impl Clocks {
     /// Looks whether the wall clock was set: then what the kernel has noted since the last look is of no use.
     pub fn look(&mut self) {
         // Whoever is interrupted between the two finds the wall clock less ahead than it is.
-        self.look_by(|| (SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, nanos), now_ns()));
+        self.look_by(|| (wall_ns(), now_ns()));
     }
 
     fn look_by(&mut self, mut clocks: impl FnMut() -> (u64, u64)) {
@@ -126,6 +155,15 @@ impl Clocks {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Others of this process ask for notes too, so that it can only be seen to hold, not to begin.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn notes_are_taken_once_they_are_asked_for() {
+        let noting = Noting::begin().unwrap();
+        // One that was delivered late proves nothing.
+        assert!((0..100).any(|_| noting.has_noted().unwrap()));
+    }
 
     const HOUR: i64 = 3_600_000_000_000;
 

@@ -403,6 +403,10 @@ impl BenchFile {
             Failure::usage(format!("the run cannot be written as a bench file: {why}"))
                 .hint("give a JSON body that TOML cannot hold as text: -d TEXT -T application/json")
         };
+        if let Some(seed) = self.seed.filter(|seed| i64::try_from(*seed).is_err()) {
+            return Err(Failure::usage(format!("a bench file cannot hold the seed {seed}"))
+                .hint(format!("choose one up to {}", i64::MAX)));
+        }
         let text = toml::to_string_pretty(&plain).map_err(|error| refused(&error))?;
         let mut document: DocumentMut = text.parse().map_err(|error: TomlError| refused(&error))?;
         // A table of its own would have its keys in another order, and the body other bytes.
