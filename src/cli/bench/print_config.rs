@@ -40,8 +40,10 @@ pub fn run(args: &Args, config: &Config, replay: Option<&Replay>, global: &Globa
 /// The flags that were given and that no bench file has.
 fn of_one_invocation(args: &Args) -> Vec<String> {
     let mut flags: Vec<String> = args.output.iter().map(|output| format!("--output {}", output.format)).collect();
-    flags.extend(args.find_max.is_wanted().then(|| "--find-max".to_owned()));
-    flags.extend(args.find_max.given().map(|(_, flag)| flag.to_owned()));
+    if args.find_max.is_wanted() {
+        flags.push("--find-max".to_owned());
+        flags.extend(args.find_max.given().map(|(_, flag)| flag.to_owned()));
+    }
     flags.extend(args.watch.metrics_listen.map(|address| format!("--metrics-listen {address}")));
     flags
 }
