@@ -109,6 +109,11 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
 fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_scalectl"));
     command.args(["bench", "http://127.0.0.1:9/", "--print-config", "--seed", "1"]).args(arguments);
+    std::env::vars_os().map(|(name, _)| name).filter(|name| name.to_string_lossy().starts_with("SCALECTL_")).for_each(
+        |name| {
+            command.env_remove(name);
+        },
+    );
     command.envs(variables.iter().copied()).output().unwrap()
 }
 
@@ -124,6 +129,7 @@ fn a_file_that_contradicts_itself_is_refused() {
         ("rps = 7", "stages = ['5rps:1s']", "both stages, and a rate or duration"),
         ("connect_timeout = '0s'", "", "a connect_timeout of 0"),
         ("unix_socket = '/s'\nipv4 = true", "", "both unix_socket, and ipv4 or ipv6"),
+        ("unix_socket = '/s'\nbind = ['127.0.0.1']", "", "both unix_socket, and resolve, connect_to or bind"),
         ("ipv4 = true\nipv6 = true", "", "both ipv4 and ipv6"),
         ("key = 'k.pem'", "", "a key without cert"),
         ("speed = '2'", "", "speed or replay_unsafe alone"),
@@ -147,6 +153,10 @@ fn what_flags_make_of_a_file_is_a_file() {
         ("requests = 4", "rate = 5", &["--stage", "5rps:1s"][..]),
         ("rps = 7", "duration = '3s'", &["--stage", "5rps:1s"]),
         ("", "stages = ['5rps:1s']", &["--rps", "5", "-z", "2s"]),
+        ("ipv4 = true\nbind = ['127.0.0.1']", "", &["--unix-socket", "/s"]),
+        ("unix_socket = '/s'", "", &["-4"]),
+        ("unix_socket = '/s'", "", &["--connect-to", "::localhost:"]),
+        ("replay = 'log'", "requests = [{ path = '/foo', json = { a = 1 } }]", &[]),
         ("replay = 'log'", "", &["--speed", "2"]),
         ("replay = 'log'", "", &["--replay-unsafe"]),
     ] {

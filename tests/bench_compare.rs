@@ -326,7 +326,9 @@ fn what_cannot_be_compared_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other.json").display().to_string();
     std::fs::write(&other, r#"{"schema": "something else"}"#).unwrap();
-    let run = bench(folder.path(), "run.json", 0, &[]);
+    let run = folder.path().join("run.json").display().to_string();
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    scalectl(&["bench", &server.url(), "-n", "5", "-q", "--output", &format!("json={run}")]);
     for (arguments, said) in [
         (&["one.json"][..], "2 values"),
         (&[], "required"),

@@ -82,8 +82,20 @@ fn an_address_may_have_a_zone() {
         let mut config = config(&format!("http://[::1{zone}]:{port}/"));
         config.connections = Some(1);
         config.length = Length::Requests(1);
-        config.grace = Some(TimeSpan::millis(1));
-        assert_eq!(run(&config).connections.opened, 1, "{zone}");
+        config.timeout = TimeSpan::seconds(5);
+        let listener = listener.try_clone().unwrap();
+        let heard = std::thread::spawn(move || {
+            use std::io::{Read as _, Write as _};
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut head = vec![0; 1024];
+            let length = stream.read(&mut head).unwrap();
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").unwrap();
+            String::from_utf8_lossy(&head[..length]).to_lowercase()
+        });
+        assert_eq!(run(&config).counts.ok, 1, "{zone}");
+        // Nobody else knows of it.
+        let head = heard.join().unwrap();
+        assert!(head.contains(&format!("host: [::1]:{port}\r\n")), "{zone}: {head}");
     }
 }
 

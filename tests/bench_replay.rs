@@ -126,6 +126,20 @@ fn a_trial_is_of_the_first_request_of_each_method() {
     assert_eq!(paths(&server), ["GET /0", "HEAD /1", "GET /0", "HEAD /1", "POST /3"]);
 }
 
+/// A workload's request gives its headers to those of the log, and neither its path nor its body.
+#[test]
+fn of_a_workload_only_the_headers_are_sent() {
+    let (folder, _log) = folder_with_log();
+    let file = folder.path().join("bench.toml");
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let request = "{ path = '/foo', headers = { x-own = '1' }, json = { a = 1 } }";
+    let text = format!("target = '{}'\nreplay = 'access.log'\n[bench.default]\nrequests = [{request}]\n", server.url());
+    fs::write(&file, text).unwrap();
+    result(&scalectl(&["bench", "--bench-file", file.to_str().unwrap(), "-n", "4", "-c", "1", "--json"]), &server);
+    assert_eq!(paths(&server), ["GET /0", "HEAD /1", "GET /2", "GET /4"]);
+    assert!(server.seen().iter().all(|seen| seen.body.is_empty() && seen.header("x-own") == Some("1")));
+}
+
 /// A method that the first part does not have is not tried.
 #[test]
 fn a_trial_is_of_the_first_part() {

@@ -82,10 +82,10 @@ pub fn blamed(error: &Error, command: &Command, given: &Given) -> Vec<String> {
     arguments.iter().filter_map(variable).collect()
 }
 
-/// The variables of a verb's flags whose identifiers `is_meant` says yes to.
+/// The variables of a verb's own flags whose identifiers `is_meant` says yes to.
 pub fn names(verb: &str, is_meant: impl Fn(&str) -> bool) -> Vec<String> {
     let command = super::command();
-    let flags = command.find_subcommand(verb).into_iter().chain([&command]).flat_map(Command::get_arguments);
+    let flags = command.find_subcommand(verb).into_iter().flat_map(Command::get_arguments);
     let meant = flags.filter(|flag| is_meant(flag.get_id().as_str())).filter_map(Arg::get_env);
     meant.map(|name| name.to_string_lossy().into_owned()).collect()
 }

@@ -2,10 +2,17 @@
 
 use comfy_table::{Cell, ColumnConstraint, Table, Width};
 
-/// Makes each column of a table wide enough for its longest word, though the table becomes wider than the terminal then.
+/// Where words would be broken, makes each column of a table wide enough for its longest one, though the table becomes wider than the terminal then.
 pub(super) fn keep_words_whole(table: &mut Table) {
+    let lines: Vec<String> = table.lines().collect();
+    let is_whole = |word: &str| lines.iter().any(|line| line.split_whitespace().any(|shown| shown == word));
+    let rows = || table.header().into_iter().chain(table.row_iter());
+    let words = rows().flat_map(comfy_table::Row::cell_iter).map(Cell::content);
+    if words.into_iter().all(|text| text.split_whitespace().all(is_whole)) {
+        return;
+    }
     let mut widths: Vec<usize> = Vec::new();
-    for row in table.header().into_iter().chain(table.row_iter()) {
+    for row in rows() {
         let longest =
             |cell: &Cell| cell.content().split_whitespace().map(|word| word.chars().count()).max().unwrap_or(0);
         for (number, width) in row.cell_iter().map(longest).enumerate() {

@@ -147,6 +147,21 @@ impl RequestSpec {
         }
     }
 
+    /// What it has beside method, path and body.
+    #[must_use]
+    pub fn without_content(&self) -> Self {
+        Self {
+            path: "/".to_owned(),
+            body: None,
+            body_file: None,
+            body_bytes: None,
+            json: None,
+            form: BTreeMap::new(),
+            multipart: BTreeMap::new(),
+            ..self.clone()
+        }
+    }
+
     /// The keys that describe a body, of those that are given.
     pub fn bodies(&self) -> Vec<&'static str> {
         let given = [

@@ -158,7 +158,7 @@ impl Summary {
 
 impl Summary {
     /// How its arrivals were laid out.
-    fn kind_of_schedule(&self) -> String {
+    pub(super) fn kind_of_schedule(&self) -> String {
         let Setup { arrivals, stages, .. } = &self.setup;
         if stages.is_empty() { arrivals.clone() } else { format!("{arrivals} in stages") }
     }

@@ -90,9 +90,11 @@ pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
 
 /// Whether a line of a head is about the connection, which HTTP/2 is not told; `:authority` shows as the host.
 fn is_left_out(line: &[u8]) -> bool {
-    let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+    let mut parts = line.splitn(2, |byte| *byte == b':');
+    let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let is_host = name.eq_ignore_ascii_case(b"host");
-    !is_host && LEFT_OUT.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    let is_other_te = name.eq_ignore_ascii_case(b"te") && !value.trim_ascii().eq_ignore_ascii_case(b"trailers");
+    is_other_te || !is_host && LEFT_OUT.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 
 fn attempt(

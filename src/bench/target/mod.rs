@@ -127,9 +127,16 @@ impl Scheme {
 }
 
 impl Target {
+    /// The host as others know it: without the zone of an address, which means something on this machine only (RFC 6874, 4).
+    pub fn host_name(&self) -> &str {
+        let is_address = self.host.contains(':');
+        if is_address { self.host.split('%').next().unwrap_or_default() } else { &self.host }
+    }
+
     /// Host and port as the `Host` header has them: without the scheme's own port.
     pub fn authority(&self) -> String {
-        let host = if self.host.contains(':') { format!("[{}]", self.host) } else { self.host.clone() };
+        let name = self.host_name();
+        let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
     }
 

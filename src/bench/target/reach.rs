@@ -172,12 +172,19 @@ impl Reach {
         let idle =
             |what: &str, rule: String, place: String| format!("{what} {rule} does nothing: it is not about {place}");
         let rules = self.connect_to.iter().filter(|rule| !rule.applies(&target.host, target.port));
-        let rules =
-            rules.map(|rule| idle("--connect-to", rule.to_string(), format!("{}:{}", target.host, target.port)));
+        let rules = rules.map(|rule| idle("--connect-to", rule.to_string(), target.address()));
         let (host, port) = self.destination(&target.host, target.port);
         let names = self.resolve.iter().filter(|name| !name.applies(host, port));
-        let names = names.map(|name| idle("--resolve", name.to_string(), format!("{host}:{port}")));
+        let names = names.map(|name| idle("--resolve", name.to_string(), format!("{}:{port}", bracketed(host))));
         proxies.into_iter().chain(rules).chain(names).collect()
+    }
+
+    /// Leaves out what means nothing for a unix socket.
+    pub fn forget_addresses(&mut self) {
+        self.resolve.clear();
+        self.connect_to.clear();
+        self.sources.clear();
+        self.family = None;
     }
 
     /// Makes of a request what is sent over such connections.

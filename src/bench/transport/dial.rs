@@ -82,10 +82,10 @@ impl Dialer {
         let tls = match target.scheme {
             Scheme::Http => None,
             Scheme::Https => {
-                let name = reach.tls.name.as_ref().unwrap_or(&target.host);
-                let wrong = |_| ReachError::Name { name: name.clone() };
+                let name = reach.tls.name.as_deref().unwrap_or(target.host_name());
+                let wrong = |_| ReachError::Name { name: name.to_owned() };
                 let config = tls::client(&reach.tls, insecure)?;
-                Some((Arc::new(config), ServerName::try_from(name.clone()).map_err(wrong)?))
+                Some((Arc::new(config), ServerName::try_from(name.to_owned()).map_err(wrong)?))
             }
         };
         let (endpoints, dns_ns) = match unix_socket {

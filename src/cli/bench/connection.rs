@@ -67,6 +67,10 @@ impl ConnectionArgs {
         if self.connect_timeout.is_some_and(|time| time.0.is_zero()) {
             return Err(Failure::usage("--connect-timeout must be longer than 0"));
         }
+        let is_about_addresses = self.ipv4 || self.ipv6 || !(self.resolve.is_empty() && self.connect_to.is_empty());
+        if is_about_addresses || !self.bind.is_empty() {
+            config.unix_socket = None;
+        }
         let reach = &mut config.reach;
         replace(&mut reach.resolve, &self.resolve);
         replace(&mut reach.connect_to, &self.connect_to);

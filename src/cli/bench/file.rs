@@ -233,6 +233,7 @@ impl BenchFile {
             Failure::usage(format!("{shown} has no [bench.{name}]")).hint(format!("there are: {}", known.join(", ")))
         })?;
         let (is_replay, is_staged) = (self.replay.is_some(), !workload.stages.is_empty());
+        let has_addresses = !(self.resolve.is_empty() && self.connect_to.is_empty() && self.bind.is_empty());
         let has_rate = self.rps.is_some() || workload.rate.is_some();
         for (is_given, what) in [
             (self.ipv4 && self.ipv6, "both ipv4 and ipv6"),
@@ -241,6 +242,7 @@ impl BenchFile {
             (is_staged && (has_rate || workload.duration.is_some()), "both stages, and a rate or duration"),
             (self.connect_timeout.is_some_and(|time| time.0.is_zero()), "a connect_timeout of 0"),
             (self.unix_socket.is_some() && (self.ipv4 || self.ipv6), "both unix_socket, and ipv4 or ipv6"),
+            (self.unix_socket.is_some() && has_addresses, "both unix_socket, and resolve, connect_to or bind"),
             (self.replay.is_none() && (self.speed.is_some() || self.replay_unsafe), "speed or replay_unsafe alone"),
             (is_replay && has_rate, "both replay and a rate: a log has its own timing"),
             (is_replay && is_staged, "both replay and stages: a log has its own timing"),
@@ -481,9 +483,9 @@ fn inline(json: &serde_json::Value) -> Result<Value, &'static str> {
     })
 }
 
-/// What the requests of a replay have beside method and path.
+/// What the requests of a replay have beside method, path and body.
 fn like(request: &RequestSpec) -> RequestSpec {
-    RequestSpec { name: None, method: "GET".to_owned(), ..request.clone() }
+    RequestSpec { name: None, method: "GET".to_owned(), ..request.without_content() }
 }
 
 /// What has to hold of any text, as [`crate::bench::invariants`] has it: it is refused with a reason, or every request of

@@ -246,7 +246,10 @@ impl Args {
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.grace = self.grace.or(config.grace);
         config.insecure |= self.insecure;
-        config.unix_socket = self.unix_socket.clone().or(config.unix_socket.take());
+        if self.unix_socket.is_some() {
+            config.unix_socket.clone_from(&self.unix_socket);
+            config.reach.forget_addresses();
+        }
         self.connection.apply(&mut config)?;
         if !self.watch.abort_on.is_empty() {
             config.abort_on.clone_from(&self.watch.abort_on);

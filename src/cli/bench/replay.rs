@@ -95,7 +95,8 @@ impl Replay {
             }
             None => recording,
         };
-        let like = like.first().cloned().unwrap_or_else(|| RequestSpec::get("/"));
+        // Paths are those of the log, and bodies are none.
+        let like = like.first().map_or_else(|| RequestSpec::get("/"), RequestSpec::without_content);
         let kind = |method: &String| RequestSpec { name: Some(method.clone()), method: method.clone(), ..like.clone() };
         config.requests = recording.methods().iter().map(kind).collect();
         config.flows.clear();

@@ -253,10 +253,8 @@ impl RequestArgs {
             }
             request.headers.add(name, value);
         }
-        if let Some(user) = self.user.as_ref().filter(|user| !user.contains(':')) {
-            return Err(
-                Failure::usage(format!("--user \"{user}\" has no password")).hint("write it like --user name:password")
-            );
+        if self.user.as_ref().is_some_and(|user| !user.contains(':')) {
+            return Err(Failure::usage("--user has no password").hint("write it like --user name:password"));
         }
         request.user.clone_from(&self.user);
         request.bearer.clone_from(&self.bearer);

@@ -37,7 +37,7 @@ pub(super) fn warnings(before: &[Summary], after: &[Summary]) -> Vec<String> {
     let all: Vec<&Summary> = before.iter().chain(after).collect();
     let settings: [(&str, Setting); 15] = [
         ("targets", |r| r.setup.target.clone()),
-        ("kinds of schedule", |r| r.setup.arrivals.clone()),
+        ("kinds of schedule", Summary::kind_of_schedule),
         ("rates", |r| r.setup.rate.map_or_else(|| "max".to_owned(), |rate| format!("{rate}/s"))),
         ("durations", |r| format!("{:.0} s", r.duration_ns as f64 / 1e9)),
         ("timeouts", |r| seconds(r.setup.timeout_ns)),
