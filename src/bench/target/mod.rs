@@ -118,6 +118,13 @@ fn bare_host<'a>(host: &'a str, authority: &str) -> Option<&'a str> {
 }
 
 impl Scheme {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
     fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,
@@ -135,8 +142,11 @@ impl Target {
 
     /// Host and port as the `Host` header has them: without the scheme's own port.
     pub fn authority(&self) -> String {
-        let name = self.host_name();
-        let host = if name.contains(':') { format!("[{name}]") } else { name.to_owned() };
+        self.with_port(self.host_name())
+    }
+
+    fn with_port(&self, host: &str) -> String {
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         if self.port == self.scheme.default_port() { host } else { format!("{host}:{}", self.port) }
     }
 
@@ -146,19 +156,16 @@ impl Target {
         format!("{host}:{}", self.port)
     }
 
-    /// Scheme, host and port.
+    /// Scheme, host and port, as others know them.
     pub fn origin(&self) -> String {
-        let scheme = match self.scheme {
-            Scheme::Http => "http",
-            Scheme::Https => "https",
-        };
-        format!("{scheme}://{}", self.authority())
+        format!("{}://{}", self.scheme.name(), self.authority())
     }
 }
 
+/// As it can be read again, the zone of an address included.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}{}", self.origin(), self.path)
+        write!(f, "{}://{}{}", self.scheme.name(), self.with_port(&self.host), self.path)
     }
 }
 
