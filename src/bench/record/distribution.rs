@@ -71,11 +71,8 @@ impl FromStr for Percentile {
     fn from_str(text: &str) -> Result<Self, ()> {
         let value: f64 = text.strip_prefix('p').and_then(|t| t.parse().ok()).ok_or(())?;
         let scaled = (value * 1000.0).round();
-        if value > 0.0 && value < 100.0 && (scaled / 1000.0 - value).abs() < 1e-9 {
-            Ok(Self(scaled as u32))
-        } else {
-            Err(())
-        }
+        let is_inside = scaled >= 1.0 && scaled < f64::from(Self::WHOLE);
+        if is_inside && (scaled / 1000.0 - value).abs() < 1e-9 { Ok(Self(scaled as u32)) } else { Err(()) }
     }
 }
 

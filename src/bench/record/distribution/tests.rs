@@ -39,7 +39,7 @@ fn ranks_are_exact_where_floating_point_would_slip() {
     assert_eq!("p99.9".parse(), Ok(Percentile::P999));
     assert_eq!("p99.99".parse(), Ok(Percentile::P9999));
     assert_eq!(Percentile::P999.to_string(), "p99.9");
-    for wrong in ["p0", "p100", "99", "p", "p99.9999999", "pnan"] {
+    for wrong in ["p0", "p0.00000000000000001", "p99.9999999999", "p100", "99", "p", "p99.9999999", "pnan"] {
         assert_eq!(wrong.parse::<Percentile>(), Err(()), "{wrong}");
     }
 }
