@@ -9,7 +9,7 @@ use crate::bench::record::sample::{Cause, Fault, Outcome, Side};
 use crate::bench::request::mix::Mix;
 use crate::bench::request::room::Room;
 use crate::bench::request::visit::Visit;
-use crate::bench::transport::http2::request::LEFT_OUT;
+use crate::bench::transport::http2::request::is_left_out;
 use crate::bench::transport::{Completion, Reading, Transport, Wait};
 
 /// One exchange that was tried.
@@ -43,7 +43,7 @@ impl Trial {
         for (number, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
             match line.strip_suffix(OLD) {
                 Some(first) if number == 0 => shown.extend_from_slice(&[first, NEW].concat()),
-                _ if number > 0 && is_left_out(line) => {}
+                _ if number > 0 && is_hidden(line) => {}
                 _ => shown.extend_from_slice(line),
             }
         }
@@ -88,13 +88,11 @@ pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
     Ok(trials)
 }
 
-/// Whether a line of a head is about the connection, which HTTP/2 is not told; `:authority` shows as the host.
-fn is_left_out(line: &[u8]) -> bool {
+/// Whether a line of a head is not sent in HTTP/2; the host is, as `:authority`.
+fn is_hidden(line: &[u8]) -> bool {
     let mut parts = line.splitn(2, |byte| *byte == b':');
     let (name, value) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
-    let is_host = name.eq_ignore_ascii_case(b"host");
-    let is_other_te = name.eq_ignore_ascii_case(b"te") && !value.trim_ascii().eq_ignore_ascii_case(b"trailers");
-    is_other_te || !is_host && LEFT_OUT.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
+    !name.eq_ignore_ascii_case(b"host") && is_left_out(name, value.trim_ascii())
 }
 
 fn attempt(

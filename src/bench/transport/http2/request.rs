@@ -9,8 +9,14 @@ const KEPT: usize = 16;
 /// Header lines that are parsed without an allocation.
 const USUAL_HEADERS: usize = 48;
 /// Headers of HTTP/1.1 that concern one connection, and have no place in HTTP/2 (RFC 9113, 8.2.2).
-pub const LEFT_OUT: [&str; 7] =
+const LEFT_OUT: [&str; 7] =
     ["host", "connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings"];
+
+/// Whether a header of HTTP/1.1 has no place in HTTP/2.
+pub fn is_left_out(name: &[u8], value: &[u8]) -> bool {
+    let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
+    LEFT_OUT.into_iter().any(is) || is("te") && !value.eq_ignore_ascii_case(b"trailers")
+}
 
 /// Makes blocks of heads, and keeps the last ones: most requests are like one before.
 pub struct Encoder {
@@ -79,9 +85,7 @@ fn translate<'b>(
     }
     hpack::write(block, b":path", request.path.unwrap_or("/").as_bytes());
     for header in request.headers.iter() {
-        let is = |name: &&str| header.name.eq_ignore_ascii_case(name);
-        let is_other_te = is(&"te") && !header.value.eq_ignore_ascii_case(b"trailers");
-        if !LEFT_OUT.iter().any(is) && !is_other_te {
+        if !is_left_out(header.name.as_bytes(), header.value) {
             lower.clear();
             lower.extend(header.name.bytes().map(|b| b.to_ascii_lowercase()));
             hpack::write(block, lower, header.value);
