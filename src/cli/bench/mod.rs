@@ -5,46 +5,45 @@ mod file;
 mod find_max;
 mod print_config;
 mod protocol;
+mod refusals;
 mod replay;
 mod request;
 mod results;
 mod schedule;
+mod signals;
 mod trial;
 mod values;
 mod watch;
 
-use std::ffi::OsString;
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
-use std::thread;
-use std::time::Duration;
 
 use anyhow::Result;
-use clap::error::ErrorKind;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::connection::ConnectionArgs;
 use self::file::BenchFile;
 use self::find_max::FindMax;
 use self::protocol::ProtocolArgs;
+pub(super) use self::refusals::note_on;
+use self::refusals::{failure, naming_variables};
 use self::replay::ReplayArgs;
 use self::request::RequestArgs;
 use self::results::Recording;
 use self::schedule::ScheduleArgs;
+use self::signals::interrupt_on_signal;
 use self::values::{Replay, Rps};
 use self::watch::{WatchArgs, Watched};
 use super::report::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
-use super::{Global, outputs, url, variables};
+use super::{Global, outputs, url};
 use crate::bench::{
-    self, Config, ConfigError, Control, Io, Length, Measure, Observer, Pacing, Process, RequestSpec, Scheme, Slo,
-    Summary, Target,
+    self, Config, Io, Length, Measure, Observer, Pacing, Process, RequestSpec, Scheme, Slo, Summary, Target,
 };
 use crate::error::{Exit, Failure};
 use crate::report::Output;
 use crate::stack::{FILE_NAME, Stack};
 use crate::ui::bench::LiveBench;
-use crate::units::{Name, Rate, TimeSpan};
+use crate::units::{Name, TimeSpan};
 
 /// Arguments of `scalectl bench`.
 #[derive(Debug, clap::Args)]
@@ -419,148 +418,6 @@ fn parse(text: &str) -> Result<Target, Failure> {
     text.parse().map_err(|error: bench::TargetError| {
         Failure::usage(error.to_string()).hint("write it like http://localhost:8080/path")
     })
-}
-
-/// How long answers are waited for at most after SIGTERM or SIGHUP: whoever sends one follows it up with SIGKILL, Docker
-/// after ten seconds, and the result is to be written by then.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// The first Ctrl-C ends the schedule, the second aborts; so do SIGTERM, with which CI systems cancel, and SIGHUP, with
-/// which a terminal goes away, in any order. What was measured until then is a result all the same.
-fn interrupt_on_signal(control: Control) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let (mut interrupt, mut terminate, mut hangup) = {
-        let _inside = runtime.enter();
-        // Watching SIGHUP would undo what `nohup` did.
-        let hangup = if is_hangup_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, hangup)
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            let mut abort_at = None;
-            loop {
-                let hung_up = async {
-                    match &mut hangup {
-                        Some(hangup) => hangup.recv().await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let is_late = async {
-                    match abort_at {
-                        Some(at) => tokio::time::sleep_until(at).await,
-                        None => std::future::pending().await,
-                    }
-                };
-                let is_patient = tokio::select! {
-                    _ = interrupt.recv() => true,
-                    _ = terminate.recv() => false,
-                    _ = hung_up => false,
-                    () = is_late => true,
-                };
-                abort_at = (!is_patient).then(|| tokio::time::Instant::now() + PATIENCE);
-                control.interrupt();
-            }
-        });
-    })?;
-    Ok(())
-}
-
-/// Whether the process was started with SIGHUP ignored; false where the system does not say.
-fn is_hangup_ignored() -> bool {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    // Bit n - 1 is signal n.
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 != 0)
-}
-
-/// What explains a refused command line, if it is one of this verb.
-pub(super) fn note_on(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
-    match error.kind() {
-        ErrorKind::UnknownArgument => note_on_rate(arguments),
-        ErrorKind::ArgumentConflict => {
-            let named = variables::named(error);
-            let of_length = ["--duration", "--requests", "--stage"];
-            (named.contains("--find-max") && of_length.iter().any(|flag| named.contains(*flag))).then(|| {
-                "--find-max tries one rate after the other, each for --probe-time, which is 10s unless told".to_owned()
-            })
-        }
-        _ => None,
-    }
-}
-
-/// `-q` is a rate in hey and oha, whose lines are known by heart.
-fn note_on_rate(arguments: &[OsString]) -> Option<String> {
-    let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    let (_, rate) = pairs.find(|(flag, rate)| **flag == "-q" && rate.parse::<Rate>().is_ok())?;
-    words
-        .contains(&"bench")
-        .then(|| format!("-q is --quiet, which has no value; {rate} requests a second are -r {rate}"))
-}
-
-/// Says which flags of a refused run were not typed but come from the environment.
-fn naming_variables(error: anyhow::Error, global: &Global) -> anyhow::Error {
-    let names = variables::names("bench", |id| global.is_from_variable(id));
-    match error.downcast::<Failure>() {
-        Ok(failure) if failure.exit() == Exit::Usage && !names.is_empty() => {
-            failure.because(format!("set in the environment: {}", names.join(", "))).into()
-        }
-        Ok(failure) => failure.into(),
-        Err(error) => error,
-    }
-}
-
-fn failure(error: bench::Error) -> Failure {
-    match &error {
-        bench::Error::Config(ConfigError::Mix(mix)) => {
-            let failure = Failure::usage(error.to_string());
-            match mix.hint() {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
-        }
-        bench::Error::Config(ConfigError::Reach(reach)) => match reach.hint() {
-            Some(hint) => Failure::usage(error.to_string()).hint(hint),
-            None => Failure::usage(error.to_string()),
-        },
-        bench::Error::Config(_) => Failure::usage(error.to_string()),
-        bench::Error::NoConnection { address, fault } => {
-            let kind = fault.kind;
-            let failure = Failure::failed(format!("cannot connect to {address}"))
-                .because(format!("{} in phase {}: {}", kind.cause, kind.phase, fault.detail));
-            match hint_for(kind) {
-                Some(hint) => failure.hint(hint),
-                None => failure,
-            }
-        }
-        bench::Error::Interrupted => Failure::interrupted(error.to_string()),
-        bench::Error::Setup(reason) if reason.to_string().contains("io_uring") => {
-            Failure::failed("this system refuses io_uring")
-                .because(reason.to_string())
-                .hint("containers usually forbid it; leave the choice to the generator with --io auto")
-        }
-        bench::Error::Setup(reason) if reason.raw_os_error() == Some(nix::errno::Errno::EMFILE as i32) => {
-            Failure::failed(error.to_string())
-                .hint("every thread needs some descriptors of its own: raise the limit (ulimit -n), or lower --threads")
-        }
-        bench::Error::Setup(_) | bench::Error::Broken => Failure::failed(error.to_string()),
-    }
-}
-
-fn hint_for(kind: bench::FaultKind) -> Option<&'static str> {
-    match kind.cause {
-        _ if kind.phase == bench::Phase::Protocol => {
-            Some("a target that speaks HTTP/1.1 only is loaded with --http 1.1")
-        }
-        bench::Cause::Refused => Some("nobody listens there: is the service up, and is it this port?"),
-        bench::Cause::UnknownHost => Some("check the spelling of the host name"),
-        bench::Cause::Handshake => {
-            Some("use http:// if the target speaks no TLS, --insecure for a certificate of your own")
-        }
-        bench::Cause::Descriptors => Some("raise `ulimit -n`, or lower --connections"),
-        bench::Cause::Timeout | bench::Cause::Unreachable => Some("check the address, and firewalls in between"),
-        _ => None,
-    }
 }
 
 /// Exit codes in order of precedence: interrupted, untrusted, objectives missed, not one request ended well.
