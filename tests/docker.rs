@@ -279,6 +279,22 @@ fn what_people_did_by_hand_is_mended() {
 }
 
 #[test]
+fn a_replica_that_is_stopped_while_it_is_waited_for_is_not_said_to_crash() {
+    let project = bare();
+    fs::write(project.root().join("unready"), "").unwrap();
+    let child = project.spawn(&["up"]);
+    let replica = format!("{}-api-1", project.name);
+    eventually("a replica runs", || docker(&["exec", &replica, "true"]).status.success().then_some(()));
+    ask(&["stop", &replica]);
+    let out = child.wait_with_output().unwrap();
+    assert_eq!(out.status.code(), Some(3), "{}", all(&out));
+    assert!(all(&out).contains("api-1 was told to end while it was waited for"), "{}", all(&out));
+    fs::remove_file(project.root().join("unready")).unwrap();
+    project.ok(&["up"]);
+    assert_leaves_nothing(&project, "after that");
+}
+
+#[test]
 fn what_is_left_without_the_network_is_removed() {
     let project = Project::docker_counter();
     project.ok(&["up"]);

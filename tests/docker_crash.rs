@@ -8,12 +8,13 @@ mod engine;
 #[path = "support/project.rs"]
 mod project;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use engine::{Canary, PASSWORD, ask, assert_converged, assert_leaves_nothing, edit, small};
-use project::{Project, all, kill};
+use project::{Project, all, eventually, kill};
 
 /// Projects at once: steps wait for each other more than they compute. More of them make it likelier that the engine locks
 /// itself up for ever, as 20.10 can when endpoints of several networks go at once: `processEndpointDelete` of libnetwork
@@ -169,4 +170,30 @@ fn killed_at_random_instants_the_next_up_converges() {
         project.ok(&["up"]);
         assert_converged(project, &case);
     });
+}
+
+/// The engine goes on with what it was told, whoever told it: a replica that still serves may be about to end.
+#[test]
+fn what_a_killed_command_was_stopping_is_not_taken_for_what_runs() {
+    let project = small();
+    fs::write(project.root().join("lingering"), "").unwrap();
+    for (verb, undo) in [(["down"], "up"), (["stop"], "start")] {
+        project.ok(&["up"]);
+        let now = || ask(&["info", "--format", "{{.SystemTime}}"]);
+        let begin = now();
+        let mut child = project.spawn(&verb);
+        eventually(&format!("both replicas are told to end by {verb:?}"), || {
+            let (end, format) = (now(), "{{.Actor.Attributes.name}}");
+            let told =
+                ask(&["events", "--since", &begin, "--until", &end, "--filter", "event=kill", "--format", format]);
+            let replica = format!("{}-api-", project.name);
+            let names: BTreeSet<_> = told.lines().filter(|name| name.starts_with(&replica)).collect();
+            (names.len() == 2).then_some(())
+        });
+        child.kill().unwrap();
+        child.wait().unwrap();
+        project.ok(&[undo]);
+        assert_converged(&project, &format!("{undo} after a killed {verb:?}"));
+    }
+    assert_leaves_nothing(&project, "at the end");
 }

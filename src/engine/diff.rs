@@ -12,6 +12,9 @@ use split::{Slots, Split, Why};
 
 mod split;
 
+/// Why a replica that still runs is not kept: the engine goes on with what a command told it before it was interrupted.
+const TOLD_TO_END: &str = "it was told to end";
+
 /// What a command wants of the stack.
 #[derive(Debug, Clone)]
 pub enum Intent {
@@ -300,13 +303,19 @@ impl<'a> Builder<'a> {
     }
 
     fn service(&mut self, service: &'a DesiredService, replicas: u16, why: Why) {
-        let before = self.prerequisites(service);
+        let mut before = self.prerequisites(service);
         let split = Split::of(service, replicas, self.observed.replicas_of(&service.name), why);
         let mut slots = Slots::of(&self.observed.replicas_of(&service.name));
         let mut last = self.before_member(&service.name, before.iter().copied());
 
         for (replica, cause) in &split.leaving {
-            last.extend(self.remove(replica, cause, &before));
+            let removed = self.remove(replica, cause, &before);
+            last.extend(removed);
+            // Two must not work on the same data.
+            if service.replacement == Replacement::StopFirst {
+                slots.free(replica.id.slot);
+                before.extend(removed);
+            }
         }
         for replica in &split.kept {
             last.extend(self.keep(replica, &before));
@@ -350,8 +359,12 @@ impl<'a> Builder<'a> {
     fn keep(&mut self, replica: &ObservedReplica, after: &[StepId]) -> Option<StepId> {
         let id = &replica.id;
         let mut last = None;
-        if replica.state == ReplicaState::Stopped {
-            last = Some(self.plan.push(Action::ResumeReplica { replica: id.clone() }, "it is stopped", after));
+        if replica.state == ReplicaState::Stopping {
+            last = Some(self.plan.push(Action::StopReplica { replica: id.clone() }, TOLD_TO_END, after));
+        }
+        if matches!(replica.state, ReplicaState::Stopped | ReplicaState::Stopping) {
+            let waits: Vec<_> = last.into_iter().chain(after.iter().copied()).collect();
+            last = Some(self.plan.push(Action::ResumeReplica { replica: id.clone() }, "it is stopped", &waits));
         }
         if !replica.ready {
             let cause = match (&replica.check, &replica.exited) {
@@ -506,7 +519,8 @@ impl<'a> Builder<'a> {
             for replica in self.selected(services).into_iter().filter(|r| r.backing == backing) {
                 // One that an interrupted `stop` was draining still runs, but serves nobody.
                 let serves = replica.member || !self.balanced(&replica.id.service);
-                if replica.state == ReplicaState::Stopped || replica.draining || !serves {
+                let ends = matches!(replica.state, ReplicaState::Stopped | ReplicaState::Stopping);
+                if ends || replica.draining || !serves {
                     started.extend(self.keep(replica, &after));
                 }
             }

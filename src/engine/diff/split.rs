@@ -54,8 +54,12 @@ impl<'a> Split<'a> {
         let mut split =
             Self { kept: Vec::new(), surplus: Vec::new(), stale: Vec::new(), leaving: Vec::new(), running: 0 };
         for replica in replicas {
-            if replica.draining || replica.state == ReplicaState::Stopping {
+            if replica.draining {
                 split.leaving.push((replica, "an interrupted command was removing it".to_owned()));
+                continue;
+            }
+            if replica.state == ReplicaState::Stopping {
+                split.leaving.push((replica, super::TOLD_TO_END.to_owned()));
                 continue;
             }
             split.running += 1;

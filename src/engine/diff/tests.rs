@@ -440,3 +440,27 @@ fn the_front_balancer_closes_before_those_behind_it() {
     assert!(order[0].contains("stop balancer  ") && order[1].contains("stop balancer of api"), "{plan}");
     assert!(order[1].ends_with("[after 1]"), "{plan}");
 }
+
+#[test]
+fn what_is_ending_is_not_kept_and_nothing_else_works_on_its_data_before_its_end() {
+    let mut desired = stack("v1");
+    desired.services[1].replacement = Replacement::StopFirst;
+    let mut model = running(&desired);
+    for replica in &mut model.0.replicas {
+        (replica.state, replica.ready, replica.member) = (ReplicaState::Stopping, false, false);
+    }
+    let expected = "\
+ 1  remove worker-1    it was told to end
+  2  start worker-1     1 wanted, none runs  [after 1]
+  3  wait for worker-1  requests come once it is ready  [after 2]
+";
+    assert_plan(&text(&desired, &model.0, &Intent::Up { only: vec![name("worker")], scaled: Vec::new() }), expected);
+    let expected = "\
+ 1  stop worker-1         it was told to end
+  2  start worker-1 again  it is stopped  [after 1]
+  3  wait for worker-1     requests come once it is ready  [after 2]
+";
+    assert_plan(&text(&desired, &model.0, &Intent::Start(vec![name("worker")])), expected);
+    let all = text(&desired, &model.0, &Intent::up());
+    assert!(all.contains("start api-4"), "{all}");
+}

@@ -15,9 +15,9 @@ use jiff::Timestamp;
 
 use super::balancer;
 use super::connect::Connection;
-use super::fail;
 use super::labels::{self, Names, Role};
 use super::readiness::{self, Answer};
+use super::{ends, fail};
 use crate::engine::{
     Exited, Fingerprint, Identity, Observed, ObservedBalancer, ObservedReplica, ReplicaId, ReplicaState,
 };
@@ -192,15 +192,18 @@ pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Re
     observed.leftovers = inventory.networks.len().saturating_sub(1);
     let ids = inventory.volume_ids();
     observed.volumes = ids.keys().cloned().collect();
-    let members = balancers(docker, inventory, &mut observed).await?;
+    let told = ends::told_to_end(docker, inventory.containers.iter().map(|(_, container)| container)).await;
+    let members = balancers(docker, inventory, &told, &mut observed).await?;
     let replicas = inventory.containers.iter().filter(|(role, _)| matches!(role, Role::Replica | Role::Backing));
     let seen =
         replicas.filter_map(|(role, container)| Some((*role, labels::replica(&labels_of(container))?, container)));
     let looked = seen.map(|(role, id, container)| {
         let member = members.contains(&id);
         let fingerprint = inventory.fingerprint(container);
+        let told = container.id.as_ref().is_some_and(|id| told.contains(id));
         async move {
-            let seen = replica(docker, role, id, container, remote, member).await;
+            let state = state(container, told);
+            let seen = replica(docker, role, id, container, state, remote, member).await;
             ObservedReplica { fingerprint, ..seen }
         }
     });
@@ -220,6 +223,7 @@ pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Re
 async fn balancers(
     docker: &Docker,
     inventory: &Inventory,
+    told: &BTreeSet<String>,
     observed: &mut Observed,
 ) -> Result<BTreeSet<ReplicaId>, Failure> {
     let mut members = BTreeSet::new();
@@ -227,7 +231,7 @@ async fn balancers(
         let of = labels_of(container);
         let (Some((id, service)), Some(name)) = (labels::balancer(&of), container.id.as_deref()) else { continue };
         let port = published(container).first().map_or(0, |port| port.1.port());
-        let (fingerprint, stopped) = (inventory.fingerprint(container), !running(container));
+        let (fingerprint, stopped) = (inventory.fingerprint(container), !running(container) || told.contains(name));
         let port = if port == 0 { wanted_port(container) } else { port };
         observed.balancers.push(ObservedBalancer { id, service, port, fingerprint, stopped });
         members.extend(balancer::read_members(docker, name).await?);
@@ -247,11 +251,11 @@ async fn replica(
     role: Role,
     id: ReplicaId,
     container: &ContainerInspectResponse,
+    state: ReplicaState,
     remote: bool,
     member: bool,
 ) -> ObservedReplica {
     let of = labels_of(container);
-    let state = state(container);
     let answer = match (state, &container.id) {
         (ReplicaState::Running, Some(name)) => readiness::ask(docker, name, container, remote).await,
         _ => Answer::NotYet(None),
@@ -299,15 +303,23 @@ pub fn published(container: &ContainerInspectResponse) -> Vec<(u16, SocketAddr)>
 
 /// Whether a container's process runs.
 pub fn running(container: &ContainerInspectResponse) -> bool {
-    state(container) == ReplicaState::Running
+    status(container) == Some(ContainerStateStatusEnum::RUNNING)
 }
 
-fn state(container: &ContainerInspectResponse) -> ReplicaState {
-    match container.state.as_ref().and_then(|s| s.status) {
+fn status(container: &ContainerInspectResponse) -> Option<ContainerStateStatusEnum> {
+    container.state.as_ref()?.status
+}
+
+/// How far a container is; `told` is whether the engine has told it to end.
+fn state(container: &ContainerInspectResponse, told: bool) -> ReplicaState {
+    match status(container) {
+        Some(ContainerStateStatusEnum::RUNNING) if told => ReplicaState::Stopping,
         Some(ContainerStateStatusEnum::RUNNING) => ReplicaState::Running,
         Some(ContainerStateStatusEnum::RESTARTING) => ReplicaState::Restarting,
-        // The engine did not get to the end of its removal: it can only be removed.
-        Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD) => ReplicaState::Stopping,
+        // Of a removal that did not get to its end nothing can be started again.
+        Some(
+            ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::STOPPING,
+        ) => ReplicaState::Stopping,
         // A paused one, too, serves nobody until it is started again.
         _ => ReplicaState::Stopped,
     }

@@ -151,14 +151,15 @@ pub async fn wait(
 ) -> Result<(), Failure> {
     let begin = Instant::now();
     let first = look(docker, id, called).await?;
-    let mut ends = Ends::watch(docker, first.id.as_deref().unwrap_or(id));
     hurry(docker, id, called, &first).await?;
+    let mut ends = Ends::watch(docker, &first);
     let mut pause = FIRST_PAUSE;
     let mut told = None;
     loop {
         let container = look(docker, id, called).await?;
         let killed = ends.count > 0 && ends.out_of_memory;
         if has_ended(&container) || killed || ends.count >= ENDS {
+            ends.settle().await;
             return Err(ended(docker, id, called, spec, &container, &ends).await);
         }
         let answer = match container.state.as_ref().and_then(|s| s.status) {
@@ -217,8 +218,16 @@ async fn ended(
     let state = container.state.clone().unwrap_or_default();
     let out_of_memory = ends.out_of_memory || state.oom_killed == Some(true);
     let code = ends.code.or(state.exit_code).unwrap_or(-1);
-    if !out_of_memory && let Some(error) = goes_away(docker, code).await {
+    if !out_of_memory
+        && (ends.told || signal_of(code).is_some())
+        && let Some(error) = goes_away(docker).await
+    {
         return fail::asking(&format!("how far {called} is"), &error);
+    }
+    if ends.told && !out_of_memory {
+        return Failure::new(Exit::Unhealthy, format!("{called} was told to end while it was waited for"))
+            .because("another program, or somebody by hand, stopped its container")
+            .hint("run the same command again");
     }
     let mut failure = if out_of_memory { memory(called, spec) } else { crash(called, code, ends.count) };
     if let Some(error) = state.error.filter(|error| !error.is_empty()) {
@@ -229,8 +238,7 @@ async fn ended(
 
 /// Why the engine does not answer any more: one that is told to end first ends what runs on it, as if that had been
 /// killed for a reason of its own.
-async fn goes_away(docker: &Docker, code: i64) -> Option<bollard::errors::Error> {
-    signal_of(code)?;
+async fn goes_away(docker: &Docker) -> Option<bollard::errors::Error> {
     let begin = Instant::now();
     while begin.elapsed() < LAST_ANSWERS {
         if let Err(error) = docker.ping().await {
@@ -282,7 +290,8 @@ async fn not_ready(docker: &Docker, id: &str, called: &str, reason: Option<Strin
 pub async fn job_failed(docker: &Docker, id: &str, job: &Name, spec: &Container, code: i64) -> Failure {
     let state = look(docker, id, "the job").await.ok().and_then(|container| container.state).unwrap_or_default();
     if state.oom_killed != Some(true)
-        && let Some(error) = goes_away(docker, code).await
+        && signal_of(code).is_some()
+        && let Some(error) = goes_away(docker).await
     {
         return fail::asking(&format!("how job {job} ended"), &error);
     }
