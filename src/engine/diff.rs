@@ -12,7 +12,7 @@ use split::{Slots, Split, Why};
 
 mod split;
 
-/// Why a replica that still runs is not kept: the engine goes on with what a command told it before it was interrupted.
+/// Why a replica that still runs is not kept. An engine goes on with what a command told it before that was interrupted.
 const TOLD_TO_END: &str = "it was told to end";
 
 /// What a command wants of the stack.
@@ -413,6 +413,8 @@ impl<'a> Builder<'a> {
         let replica_id = || replica.id.clone();
         let mut waits = after.to_vec();
         if replica.member || replica.draining {
+            // A balancer that is being stopped changes its members no more.
+            waits = self.before_member(&replica.id.service, waits);
             let drain = self.plan.push(Action::DrainMember { replica: replica_id() }, cause, &waits);
             waits = vec![drain];
             return Some(self.plan.push(Action::RemoveReplica { replica: replica_id() }, "it is drained", &waits));
@@ -497,7 +499,7 @@ impl<'a> Builder<'a> {
         for backing in [false, true] {
             let before = users.clone();
             for replica in self.selected(services).into_iter().filter(|r| r.backing == backing) {
-                if matches!(replica.state, ReplicaState::Stopped | ReplicaState::Stopping) {
+                if matches!(replica.state, ReplicaState::Stopped | ReplicaState::Removing) {
                     continue;
                 }
                 let mut after: Vec<StepId> = before.clone();
@@ -520,7 +522,7 @@ impl<'a> Builder<'a> {
                 // One that an interrupted `stop` was draining still runs, but serves nobody.
                 let serves = replica.member || !self.balanced(&replica.id.service);
                 let ends = matches!(replica.state, ReplicaState::Stopped | ReplicaState::Stopping);
-                if ends || replica.draining || !serves {
+                if replica.state != ReplicaState::Removing && (ends || replica.draining || !serves) {
                     started.extend(self.keep(replica, &after));
                 }
             }

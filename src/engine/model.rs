@@ -269,6 +269,8 @@ pub enum ReplicaState {
     Stopped,
     /// It is being stopped.
     Stopping,
+    /// It is being removed, or what is left of it can only be removed.
+    Removing,
 }
 
 impl fmt::Display for ReplicaState {
@@ -278,6 +280,7 @@ impl fmt::Display for ReplicaState {
             Self::Restarting => "restarting",
             Self::Stopped => "stopped",
             Self::Stopping => "stopping",
+            Self::Removing => "removing",
         })
     }
 }

@@ -58,7 +58,7 @@ impl<'a> Split<'a> {
                 split.leaving.push((replica, "an interrupted command was removing it".to_owned()));
                 continue;
             }
-            if replica.state == ReplicaState::Stopping {
+            if matches!(replica.state, ReplicaState::Stopping | ReplicaState::Removing) {
                 split.leaving.push((replica, super::TOLD_TO_END.to_owned()));
                 continue;
             }

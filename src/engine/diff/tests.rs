@@ -463,4 +463,25 @@ fn what_is_ending_is_not_kept_and_nothing_else_works_on_its_data_before_its_end(
     assert_plan(&text(&desired, &model.0, &Intent::Start(vec![name("worker")])), expected);
     let all = text(&desired, &model.0, &Intent::up());
     assert!(all.contains("start api-4"), "{all}");
+    // The second `stop` waits for what the first one, which was interrupted, has told to end.
+    let again = text(&desired, &model.0, &Intent::Stop(Vec::new()));
+    assert_eq!(again.matches("it was asked to stop").count(), 4, "{again}");
+    for replica in &mut model.0.replicas {
+        replica.state = ReplicaState::Removing;
+    }
+    assert_eq!(text(&desired, &model.0, &Intent::Start(Vec::new())), "", "what goes away cannot be started again");
+}
+
+#[test]
+fn a_balancer_that_is_replaced_is_there_before_members_are_drained() {
+    let desired = stack("v1");
+    let mut model = running(&desired);
+    model.0.balancers[0].stopped = true;
+    model.0.replicas[2].state = ReplicaState::Stopping;
+    let plan = diff(&desired, &model.0, &Intent::up());
+    let step = |begin: &str| {
+        let found = plan.steps().iter().find(|step| step.action.to_string().starts_with(begin));
+        found.unwrap_or_else(|| panic!("{begin}: {plan}"))
+    };
+    assert!(step("drain api-3").after.contains(&step("start balancer").id), "{plan}");
 }

@@ -14,7 +14,6 @@ use bollard::models::{ContainerInspectResponse, EventMessage};
 use bollard::query_parameters::EventsOptionsBuilder;
 use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
-use nix::sys::signal::Signal;
 
 /// How long the engine waits for a program between the word and SIGKILL, where its container does not say.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -40,15 +39,18 @@ pub struct Ends<'d> {
 }
 
 impl<'d> Ends<'d> {
-    /// Listens to the events of a container.
+    /// Listens to the events of a container since it was started last.
     pub fn watch(docker: &'d Docker, container: &ContainerInspectResponse) -> Self {
         let id = container.id.as_deref().unwrap_or_default();
-        let filters = HashMap::from([
-            ("type", vec!["container"]),
-            ("container", vec![id]),
-            ("event", vec!["die", "kill", "oom"]),
-        ]);
-        let events = docker.events(Some(EventsOptionsBuilder::new().filters(&filters).build()));
+        let filters = filters(vec![id], vec!["die", "kill", "oom", "start"]);
+        let started = container.state.as_ref().and_then(|state| state.started_at.as_deref()?.parse().ok());
+        let options = EventsOptionsBuilder::new().filters(&filters);
+        let options = match started {
+            // One that was never started says the year 1.
+            Some(begin) if begin > Timestamp::UNIX_EPOCH => options.since(&at(begin)),
+            _ => options,
+        };
+        let events = docker.events(Some(options.build()));
         let word = word_of(container);
         Self { events: Box::pin(events), count: 0, code: None, out_of_memory: false, told: false, word }
     }
@@ -63,8 +65,9 @@ impl<'d> Ends<'d> {
 
     /// Waits for the news of an end that was seen by another way, for a moment.
     pub async fn settle(&mut self) {
+        let known = self.count;
         let end = async {
-            while self.count == 0 {
+            while self.count == known {
                 self.next().await;
             }
         };
@@ -74,7 +77,8 @@ impl<'d> Ends<'d> {
     fn take(&mut self, event: &EventMessage) {
         match event.action.as_deref() {
             Some("oom") => self.out_of_memory = true,
-            Some("kill") => self.told |= self.word.is_in(event, Timestamp::now()),
+            Some("kill") => self.told |= self.word.is_in(event),
+            Some("start") => self.told = false,
             Some("die") => {
                 self.count += 1;
                 let attributes = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref());
@@ -86,19 +90,20 @@ impl<'d> Ends<'d> {
 }
 
 /// The full ids of those of these containers that run, but were told to end: by a command that was killed since, for one,
-/// for an engine goes on with what it was told. Of an engine that does not say, none.
+/// for an engine goes on with what it was told. Of an engine that does not say, none; Docker's remembers the last 256
+/// events of everything that runs on it, so one that is busy may have forgotten a word that was given many seconds ago.
+/// The clock of a `remote` engine is asked for.
 pub async fn told_to_end<'c>(
     docker: &Docker,
     containers: impl Iterator<Item = &'c ContainerInspectResponse>,
+    remote: bool,
 ) -> BTreeSet<String> {
     let running = containers.filter(|container| super::observe::running(container));
     let running: BTreeMap<_, _> = running.filter_map(|c| Some((c.id.as_deref()?, word_of(c)))).collect();
     let Some(longest) = running.values().map(|word| word.patience).max() else { return BTreeSet::new() };
-    let now = Timestamp::now();
+    let now = if remote { clock(docker).await } else { None }.unwrap_or_else(Timestamp::now);
     let since = now - (longest + LAST);
-    let at = |time: Timestamp| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond());
-    let ids: Vec<_> = running.keys().copied().collect();
-    let filters = HashMap::from([("type", vec!["container"]), ("container", ids), ("event", vec!["kill", "start"])]);
+    let filters = filters(running.keys().copied().collect(), vec!["kill", "start"]);
     let options = EventsOptionsBuilder::new().since(&at(since)).until(&at(now)).filters(&filters).build();
     let mut events = docker.events(Some(options));
     let mut told = BTreeSet::new();
@@ -110,13 +115,27 @@ pub async fn told_to_end<'c>(
             };
             match event.action.as_deref() {
                 Some("start") => drop(told.remove(*id)),
-                _ if word.is_in(&event, now) => drop(told.insert((*id).to_owned())),
+                _ if word.is_in(&event) && word.is_recent(&event, now) => drop(told.insert((*id).to_owned())),
                 _ => {}
             }
         }
     })
     .await;
     told
+}
+
+/// What time it is where the engine runs.
+async fn clock(docker: &Docker) -> Option<Timestamp> {
+    docker.info().await.ok()?.system_time?.parse().ok()
+}
+
+/// A time as the engine reads it.
+fn at(time: Timestamp) -> String {
+    format!("{}.{:09}", time.as_second(), time.subsec_nanosecond())
+}
+
+fn filters<'c>(ids: Vec<&'c str>, events: Vec<&'c str>) -> HashMap<&'static str, Vec<&'c str>> {
+    HashMap::from([("type", vec!["container"]), ("container", ids), ("event", events)])
 }
 
 /// How a container is told to end.
@@ -128,12 +147,16 @@ struct Word {
 }
 
 impl Word {
-    /// Whether an event is this word, or a SIGKILL, and not so old that the program can only have ignored it.
-    fn is_in(&self, event: &EventMessage, now: Timestamp) -> bool {
+    /// Whether an event is this word, or a SIGKILL.
+    fn is_in(&self, event: &EventMessage) -> bool {
         let attributes = event.actor.as_ref().and_then(|actor| actor.attributes.as_ref());
         let signal = attributes.and_then(|of| of.get("signal"));
-        let is_recent = event.time.is_none_or(|time| time >= (now - (self.patience + LAST)).as_second());
-        signal.is_some_and(|signal| *signal == self.signal || signal == "9") && is_recent
+        signal.is_some_and(|signal| *signal == self.signal || signal == "9")
+    }
+
+    /// Whether it is not so long ago that the program can only have ignored it.
+    fn is_recent(&self, event: &EventMessage, now: Timestamp) -> bool {
+        event.time.is_none_or(|time| time >= (now - (self.patience + LAST)).as_second())
     }
 }
 
@@ -141,13 +164,34 @@ fn word_of(container: &ContainerInspectResponse) -> Word {
     let config = container.config.as_ref();
     let patience = config.and_then(|c| u64::try_from(c.stop_timeout?).ok()).map_or(PATIENCE, Duration::from_secs);
     let named = config.and_then(|c| c.stop_signal.as_deref()).unwrap_or_default();
-    Word { signal: signal_number(named).unwrap_or(Signal::SIGTERM as i32).to_string(), patience }
+    Word { signal: signal_number(named).unwrap_or(SIGTERM).to_string(), patience }
 }
 
-/// The number of a signal as images name it: `SIGQUIT`, `QUIT`, `3`.
-fn signal_number(named: &str) -> Option<i32> {
-    let signal = || named.parse().or_else(|_| format!("SIG{named}").parse::<Signal>());
-    named.parse().ok().or_else(|| signal().ok().map(|signal| signal as i32))
+const SIGTERM: u8 = 15;
+/// The signals that images are ended by, with their numbers on Linux, where containers run; this machine's may differ.
+const SIGNALS: [(&str, u8); 9] = [
+    ("HUP", 1),
+    ("INT", 2),
+    ("QUIT", 3),
+    ("KILL", 9),
+    ("USR1", 10),
+    ("USR2", 12),
+    ("TERM", SIGTERM),
+    ("WINCH", 28),
+    ("PWR", 30),
+];
+
+/// The number of a signal as images name it: `SIGQUIT`, `quit`, `3`, `SIGRTMIN+3`.
+fn signal_number(named: &str) -> Option<u8> {
+    if let Ok(number) = named.parse() {
+        return Some(number);
+    }
+    let upper = named.to_ascii_uppercase();
+    let name = upper.strip_prefix("SIG").unwrap_or(&upper);
+    let known = SIGNALS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    // As the C library counts them, which leaves the first two to itself.
+    let real_time = || 34_u8.checked_add(name.strip_prefix("RTMIN+")?.parse().ok()?);
+    known.or_else(real_time)
 }
 
 #[cfg(test)]
@@ -156,7 +200,8 @@ mod tests {
 
     #[test]
     fn signals_are_read_as_images_name_them() {
-        assert_eq!(["SIGQUIT", "QUIT", "3"].map(signal_number), [Some(3); 3]);
-        assert_eq!(["", "SIGRTMIN+3", "TERMINATE"].map(signal_number), [None; 3]);
+        assert_eq!(["SIGQUIT", "QUIT", "sigquit", "3"].map(signal_number), [Some(3); 4]);
+        assert_eq!(["SIGRTMIN+3", "SIGWINCH"].map(signal_number), [Some(37), Some(28)]);
+        assert_eq!(["", "TERMINATE", "RTMIN+300"].map(signal_number), [None; 3]);
     }
 }

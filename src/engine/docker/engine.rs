@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use bollard::Docker as Api;
 use bollard::models::VolumeCreateRequest;
-use bollard::query_parameters::{RemoveVolumeOptions, TagImageOptionsBuilder, WaitContainerOptions};
+use bollard::query_parameters::{
+    InspectContainerOptions, RemoveVolumeOptions, TagImageOptionsBuilder, WaitContainerOptions,
+};
 use futures_util::StreamExt;
 
 use balancing::Change;
@@ -24,7 +26,7 @@ use super::containers::{self, Placed};
 use super::labels::{self, Names, Role};
 use super::observe::{self, Inventory};
 use super::spec::{self, Container, Input, Specs};
-use super::{fail, files, images, preflight, pull, readiness};
+use super::{ends, fail, files, images, preflight, pull, readiness};
 use crate::backing;
 use crate::engine::local::Places;
 use crate::engine::{Action, Desired, Engine, Fingerprint, Identity, Note, Observed, Options, Plan, ReplicaId};
@@ -364,21 +366,31 @@ impl Docker {
 
     async fn stop_replica(&self, id: &ReplicaId) -> Result<(), Failure> {
         let name = self.names().replica(id);
-        containers::stop(self.api(), &name, &id.to_string(), self.patience(&name).await).await
+        let patience = self.patience(&name).await;
+        self.await_told(&name, patience).await;
+        containers::stop(self.api(), &name, &id.to_string(), patience).await
+    }
+
+    /// Waits for a container that was told to end already: many programs drop what they are at when they are told twice.
+    async fn await_told(&self, name: &str, patience: Duration) {
+        let inspected = self.api().inspect_container(name, None::<InspectContainerOptions>).await.ok();
+        let told = ends::told_to_end(self.api(), inspected.iter(), self.is_remote()).await;
+        if !told.is_empty() {
+            let mut end = Box::pin(self.api().wait_container(name, None::<WaitContainerOptions>));
+            let _ = tokio::time::timeout(patience, end.next()).await;
+        }
     }
 
     /// How long a container may take to end, as it was created with.
     async fn patience(&self, name: &str) -> Duration {
-        let inspected =
-            self.api().inspect_container(name, None::<bollard::query_parameters::InspectContainerOptions>).await;
+        let inspected = self.api().inspect_container(name, None::<InspectContainerOptions>).await;
         let seconds = inspected.ok().and_then(|c| c.config?.stop_timeout).and_then(|s| u64::try_from(s).ok());
         seconds.map_or(IN_USE, Duration::from_secs)
     }
 
     async fn remove_replica(&self, id: &ReplicaId) -> Result<(), Failure> {
         let name = self.names().replica(id);
-        let inspected =
-            self.api().inspect_container(&name, None::<bollard::query_parameters::InspectContainerOptions>).await;
+        let inspected = self.api().inspect_container(&name, None::<InspectContainerOptions>).await;
         let mounts = inspected.ok().and_then(|c| c.mounts).unwrap_or_default();
         self.stop_replica(id).await?;
         containers::remove(self.api(), &name, &id.to_string()).await?;

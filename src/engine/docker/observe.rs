@@ -192,7 +192,7 @@ pub async fn observe(docker: &Docker, inventory: &Inventory, remote: bool) -> Re
     observed.leftovers = inventory.networks.len().saturating_sub(1);
     let ids = inventory.volume_ids();
     observed.volumes = ids.keys().cloned().collect();
-    let told = ends::told_to_end(docker, inventory.containers.iter().map(|(_, container)| container)).await;
+    let told = ends::told_to_end(docker, inventory.containers.iter().map(|(_, container)| container), remote).await;
     let members = balancers(docker, inventory, &told, &mut observed).await?;
     let replicas = inventory.containers.iter().filter(|(role, _)| matches!(role, Role::Replica | Role::Backing));
     let seen =
@@ -266,7 +266,7 @@ async fn replica(
     };
     let inner = container.state.clone().unwrap_or_default();
     let address = published(container).first().map(|(_, address)| *address);
-    let exited = inner.exit_code.filter(|_| state != ReplicaState::Running && inner.finished_at.is_some());
+    let exited = inner.exit_code.filter(|_| !running(container) && inner.finished_at.is_some());
     ObservedReplica {
         fingerprint: labels::fingerprint(&of),
         state,
@@ -316,10 +316,8 @@ fn state(container: &ContainerInspectResponse, told: bool) -> ReplicaState {
         Some(ContainerStateStatusEnum::RUNNING) if told => ReplicaState::Stopping,
         Some(ContainerStateStatusEnum::RUNNING) => ReplicaState::Running,
         Some(ContainerStateStatusEnum::RESTARTING) => ReplicaState::Restarting,
-        // Of a removal that did not get to its end nothing can be started again.
-        Some(
-            ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD | ContainerStateStatusEnum::STOPPING,
-        ) => ReplicaState::Stopping,
+        Some(ContainerStateStatusEnum::STOPPING) => ReplicaState::Stopping,
+        Some(ContainerStateStatusEnum::REMOVING | ContainerStateStatusEnum::DEAD) => ReplicaState::Removing,
         // A paused one, too, serves nobody until it is started again.
         _ => ReplicaState::Stopped,
     }

@@ -150,9 +150,8 @@ pub async fn wait(
     note: &dyn Fn(Note),
 ) -> Result<(), Failure> {
     let begin = Instant::now();
-    let first = look(docker, id, called).await?;
-    hurry(docker, id, called, &first).await?;
-    let mut ends = Ends::watch(docker, &first);
+    hurry(docker, id, called, &look(docker, id, called).await?).await?;
+    let mut ends = Ends::watch(docker, &look(docker, id, called).await?);
     let mut pause = FIRST_PAUSE;
     let mut told = None;
     loop {

@@ -109,7 +109,10 @@ impl Replica {
 
     /// Tells it something.
     pub fn order(&mut self, order: Order) {
-        self.told = Some(order);
+        // A life that is to end takes no other order.
+        if self.told != Some(Order::Retire) {
+            self.told = Some(order);
+        }
         // A life that has ended hears nothing, and needs nothing.
         let _ = self.orders.send(order);
     }
@@ -117,9 +120,10 @@ impl Replica {
     /// What is known of it now.
     pub fn status(&self) -> Status {
         let mut status = self.status.borrow().clone();
-        let stops = matches!(self.told, Some(Order::Stop | Order::Retire));
-        if stops && status.state != ReplicaState::Stopped {
-            status.state = ReplicaState::Stopping;
+        match self.told {
+            Some(Order::Retire) => status.state = ReplicaState::Removing,
+            Some(Order::Stop) if status.state != ReplicaState::Stopped => status.state = ReplicaState::Stopping,
+            _ => {}
         }
         status
     }
