@@ -79,7 +79,6 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--workload", "mix"], "--workload names a mix of a scalectl.toml"),
         (&["--votes", "5"], "--votes is about --find-max"),
         (&["--probe-time", "1s"], "--probe-time is about --find-max"),
-        (&["--insecure"], "--insecure is about TLS"),
         (&["--try", "--find-max"], "cannot be used with"),
         (&["--urls", "/dev/null"], "/dev/null: no URL in it"),
         (&["-d", "@-", "--print-config"], "cannot hold a body that is read from stdin"),
@@ -87,7 +86,6 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["-F", "a=@-"], "a part is not read from stdin"),
         (&["--rps", "20000000"], "up to 10000k"),
         (&["--rps", "1e9"], "without an exponent"),
-        (&["-q", "100"], "100 requests a second are -r 100"),
     ] {
         let output = scalectl(&[&["bench", &url], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));
@@ -251,20 +249,6 @@ fn colours_are_as_told_on_stderr_too() {
         assert!(!coloured(&[&["--color", "never"], wrong].concat()), "{wrong:?}");
         let piped = scalectl(&[&["--color", "always"], wrong].concat());
         assert!(stderr(&piped).contains('\u{1b}') && !stderr(&scalectl(wrong)).contains('\u{1b}'), "{wrong:?}");
-    }
-}
-
-/// What curl, wrk and hey would have done with the same line is not done, and that is said.
-#[test]
-fn a_body_that_reads_as_a_duration_is_told_of() {
-    let output = printed(&["-t2", "-c4", "-d1s"], &[]);
-    assert!(
-        output.status.success() && stderr(&output).contains("how long they are sent is -z 1s"),
-        "{}",
-        stderr(&output)
-    );
-    for more in [&["-d", "1s", "-m", "POST"][..], &["-d", "hello"], &["-d", "1s", "-q"]] {
-        assert!(!stderr(&printed(more, &[])).contains("-z"), "{more:?}");
     }
 }
 

@@ -222,22 +222,28 @@ fn with_variable(verb: &str, arg: clap::Arg) -> clap::Arg {
 /// Reads the process's arguments; ends the process where they are wrong, or ask for help.
 pub fn parse() -> Cli {
     let arguments: Vec<OsString> = env::args_os().collect();
-    let given = Given::of(&command(), &arguments);
+    let whole = command();
+    let given = Given::of(&whole, &arguments);
     ui::set_color(match given.color() {
         ColorWhen::Auto => None,
         ColorWhen::Always => Some(true),
         ColorWhen::Never => Some(false),
     });
-    let command = variables::yielding(command(), &given);
+    let command = variables::yielding(whole.clone(), &given);
+    if let Err(failure) = bench::refuse_misread(&arguments, &command) {
+        process::exit(ui::print_error(&failure.into()).code().into());
+    }
     let read = command.clone().try_get_matches_from(&arguments).and_then(|matches| {
         let mut cli = Cli::from_arg_matches(&matches)?;
         cli.global.variables = variables::used(&matches);
+        let verb = matches.subcommand_name().unwrap_or_default();
+        variables::misnamed(&whole, verb).iter().for_each(|note| cli.global.say(&format!("note: {note}")));
         Ok(cli)
     });
-    read.unwrap_or_else(|error| {
+    read.unwrap_or_else(|mut error| {
+        let own = bench::explain(&mut error, &arguments, &command);
         // Where stderr is closed there is nobody to tell.
         let _ = error.print();
-        let own = bench::note_on(&error, &arguments);
         for line in variables::blamed(&error, &command, &given).into_iter().chain(own) {
             ui::print_note(&line);
         }

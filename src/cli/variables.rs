@@ -102,6 +102,25 @@ pub fn named(error: &Error) -> BTreeSet<String> {
     texts.filter_map(|text| text.split([' ', '=']).next().map(str::to_owned)).collect()
 }
 
+/// Variables that are set and that nobody looks at, as the flags of a verb have theirs under another name: one with the
+/// verb in it, or without.
+pub fn misnamed(command: &Command, verb: &str) -> Vec<String> {
+    let Some(verb) = command.find_subcommand(verb) else { return Vec::new() };
+    let all = || command.get_arguments().chain(verb.get_arguments()).filter_map(Arg::get_env);
+    let prefix = format!("SCALECTL_{}_", verb.get_name().to_uppercase());
+    let note = |arg: &Arg| {
+        let (flag, own) = (arg.get_long()?, arg.get_env()?);
+        let name = flag.to_uppercase().replace('-', "_");
+        let [short, long] = [format!("SCALECTL_{name}"), format!("{prefix}{name}")];
+        let other = if own == long.as_str() { short } else { long };
+        let is_set = env::var_os(&other).is_some_and(|value| !value.is_empty());
+        let is_own = all().any(|known| known == other.as_str());
+        (is_set && !is_own)
+            .then(|| format!("the variable {other} is not looked at: that of --{flag} is {}", own.display()))
+    };
+    verb.get_arguments().filter_map(note).collect()
+}
+
 /// Identifiers of what has its value from `source`.
 fn from(matches: &ArgMatches, source: ValueSource) -> BTreeSet<&str> {
     let ids = matches.ids().map(clap::Id::as_str);

@@ -156,8 +156,17 @@ impl FromStr for Output {
             Some((name, file)) => (name, Some(PathBuf::from(file))),
         };
         let of_name = |name: &str| Format::ALL.into_iter().find(|format| format.name() == name);
-        let unknown = || match name.rsplit_once('.').and_then(|(_, ending)| of_name(ending)) {
-            Some(format) if file.is_none() => OutputError::OnlyFile { file: name.to_owned(), format },
+        let of_ending = |ending: &str| match ending {
+            "md" => Some(Format::Markdown),
+            "prom" => Some(Format::Prometheus),
+            "txt" => Some(Format::Text),
+            "xml" => Some(Format::Junit),
+            name => of_name(name),
+        };
+        let with_colon = || name.split_once(':').and_then(|(format, file)| Some((of_name(format)?, file)));
+        let by_ending = || name.rsplit_once('.').and_then(|(_, ending)| Some((of_ending(ending)?, name)));
+        let unknown = || match with_colon().or_else(by_ending) {
+            Some((format, path)) if file.is_none() => OutputError::OnlyFile { file: path.to_owned(), format },
             _ => OutputError::Unknown { name: name.to_owned() },
         };
         let format = of_name(name).ok_or_else(unknown)?;
@@ -179,6 +188,8 @@ mod tests {
         assert!("json=".parse::<Output>().is_err());
         // As oha has it.
         assert!("a/out.json".parse::<Output>().unwrap_err().to_string().contains("write json=a/out.json"));
-        assert!("out.xml".parse::<Output>().unwrap_err().to_string().contains("text, json"));
+        assert!("out.xml".parse::<Output>().unwrap_err().to_string().contains("write junit=out.xml"));
+        assert!("json:r.json".parse::<Output>().unwrap_err().to_string().contains("write json=r.json"));
+        assert!("out.pdf".parse::<Output>().unwrap_err().to_string().contains("text, json"));
     }
 }

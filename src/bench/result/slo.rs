@@ -77,6 +77,18 @@ pub struct SloResult {
     pub ok: bool,
 }
 
+/// What a measure is called here that other programs have under this name.
+fn usual_name(other: &str) -> Option<String> {
+    let percentile = other.strip_prefix("p(").and_then(|rest| rest.strip_suffix(')'));
+    match other {
+        "avg" | "average" => Some("mean".to_owned()),
+        "med" | "median" => Some("p50".to_owned()),
+        "rps" | "throughput" => Some("rate".to_owned()),
+        "error_rate" | "failed" | "http_req_failed" => Some("errors".to_owned()),
+        _ => percentile.filter(|rank| rank.parse::<f64>().is_ok()).map(|rank| format!("p{rank}")),
+    }
+}
+
 impl FromStr for Slo {
     type Err = SloError;
 
@@ -99,8 +111,11 @@ impl FromStr for Slo {
             "max" => Measure::Max,
             "errors" => Measure::Errors,
             "rate" => Measure::Rate,
-            other => other.parse().map(Measure::Percentile).map_err(|()| {
-                error(format!("there is no measure \"{other}\"; there are p50 to p99.999, mean, max, errors, rate"))
+            other => other.parse().map(Measure::Percentile).map_err(|()| match usual_name(other) {
+                Some(name) => error(format!("there is no measure \"{other}\": write {name}")),
+                None => {
+                    error(format!("there is no measure \"{other}\"; there are p50 to p99.999, mean, max, errors, rate"))
+                }
             })?,
         };
         let limit = match measure {

@@ -33,6 +33,7 @@ pub struct Guard<'a> {
     looked_ns: u64,
     /// What the rate is counted from: the first look, when the answers that come late have begun to come.
     since: Option<Since>,
+    has_looked: bool,
     aborted: Option<(Aborted, SloResult)>,
 }
 
@@ -45,11 +46,18 @@ struct Since {
 impl<'a> Guard<'a> {
     /// Ends the run of `control` when one of the conditions holds.
     pub fn new(conditions: &'a [Slo], control: Control, inner: &'a mut dyn Observer) -> Self {
-        Self { inner, conditions, control, threads: 1, looked_ns: 0, since: None, aborted: None }
+        Self { inner, conditions, control, threads: 1, looked_ns: 0, since: None, has_looked: false, aborted: None }
     }
 
     /// Writes what happened into the result: the objective that was broken counts as missed.
     pub fn conclude(self, summary: &mut Summary) {
+        if !self.conditions.is_empty() && !self.has_looked {
+            let conditions: Vec<_> = self.conditions.iter().map(ToString::to_string).collect();
+            let (never, least) = (conditions.join(", "), LEAST_REQUESTS);
+            summary.verdict.notes.push(format!(
+                "{never} was never looked at: that is done every second, once {least} requests have ended"
+            ));
+        }
         let Some((aborted, broken)) = self.aborted else { return };
         let at = aborted.at_ns as f64 / 1e9;
         summary.verdict.notes.push(format!("the run was ended early, after {at:.1} s: {}", aborted.condition));
@@ -101,7 +109,7 @@ impl Observer for Guard<'_> {
         // After the end of the schedule there is nothing left to end, and what comes then comes at no rate.
         let goes_on = snapshot.elapsed_ns < snapshot.duration_ns && self.aborted.is_none();
         if is_time && is_enough && goes_on {
-            self.looked_ns = snapshot.counted_ns;
+            (self.looked_ns, self.has_looked) = (snapshot.counted_ns, true);
             self.look(snapshot);
         }
     }

@@ -91,7 +91,15 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     guard.conclude(&mut summary);
     summary.setup.dns_ns = dialer.dns_ns();
     summary.verdict.notes.extend(config.reach.notes(&config.target));
+    summary.verdict.notes.extend(only_redirects(config, &summary));
     Ok(summary)
+}
+
+/// That nothing but redirects was measured, which hardly anybody means to.
+fn only_redirects(config: &Config, summary: &Summary) -> Option<String> {
+    let is_redirect = |status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308);
+    let is_all = !summary.status.is_empty() && summary.status.keys().all(is_redirect);
+    (is_all && config.redirects == 0).then(|| "every answer was a redirect; --redirects N follows them".to_owned())
 }
 
 /// What reaches the target.

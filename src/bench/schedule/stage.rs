@@ -100,6 +100,9 @@ impl FromStr for Stage {
     fn from_str(text: &str) -> Result<Self, StageError> {
         let error = |why: String| StageError { text: text.to_owned(), why };
         let (rates, duration) = text.rsplit_once(':').ok_or_else(|| error("it has no \":\"".to_owned()))?;
+        if rate_or_zero(rates).is_err() && rates.parse::<TimeSpan>().is_ok() && rate_or_zero(duration).is_ok() {
+            return Err(error(format!("the rate comes first: {duration}:{rates}")));
+        }
         let duration: TimeSpan = duration.parse().map_err(|e: crate::units::ParseError| error(e.to_string()))?;
         if duration.0.is_zero() {
             return Err(error("it takes no time".to_owned()));

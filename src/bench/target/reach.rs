@@ -128,12 +128,6 @@ pub enum ReachError {
         /// The newest that is wanted.
         newest: TlsVersion,
     },
-    /// TLS settings for plain HTTP.
-    #[error("settings of TLS mean nothing for {origin}: use an https URL, or leave them out")]
-    Plain {
-        /// Scheme, host and port.
-        origin: String,
-    },
 }
 
 impl ReachError {
@@ -143,21 +137,18 @@ impl ReachError {
             Self::File { .. } => Some("it has to be a file in PEM form, with -----BEGIN …----- lines"),
             Self::Pair { .. } => Some("give the certificate and the key that belongs to it"),
             Self::Source { .. } => Some("`ip address` lists the addresses of this machine"),
-            Self::Name { .. } | Self::Versions { .. } | Self::Plain { .. } => None,
+            Self::Name { .. } | Self::Versions { .. } => None,
         }
     }
 }
 
 impl Reach {
-    /// Refuses what contradicts itself or `target`.
+    /// Refuses what contradicts itself.
     ///
     /// # Errors
     ///
-    /// TLS settings for a target without TLS; versions of TLS that leave none.
-    pub fn check(&self, target: &Target) -> Result<(), ReachError> {
-        if target.scheme == Scheme::Http && self.tls != TlsSettings::default() {
-            return Err(ReachError::Plain { origin: target.origin() });
-        }
+    /// Versions of TLS that leave none.
+    pub fn check(&self) -> Result<(), ReachError> {
         match (self.tls.oldest, self.tls.newest) {
             (Some(oldest), Some(newest)) if newest < oldest => Err(ReachError::Versions { oldest, newest }),
             _ => Ok(()),
@@ -176,7 +167,9 @@ impl Reach {
         let (host, port) = self.destination(&target.host, target.port);
         let names = self.resolve.iter().filter(|name| !name.applies(host, port));
         let names = names.map(|name| idle("--resolve", name.to_string(), format!("{}:{port}", bracketed(host))));
-        proxies.into_iter().chain(rules).chain(names).collect()
+        let is_plain = target.scheme == Scheme::Http && self.tls != TlsSettings::default();
+        let tls = is_plain.then(|| format!("settings of TLS do nothing: {} has none", target.origin()));
+        proxies.into_iter().chain(tls).chain(rules).chain(names).collect()
     }
 
     /// Leaves out what means nothing for a unix socket.
@@ -405,12 +398,16 @@ mod tests {
 
     #[test]
     fn settings_that_contradict_each_other_are_refused() {
-        let (plain, tls) = ("http://x/".parse().unwrap(), "https://x/".parse().unwrap());
-        let named = Reach { tls: TlsSettings { name: Some("y".to_owned()), ..Default::default() }, ..Reach::default() };
-        assert_eq!(named.check(&tls), Ok(()));
-        assert!(named.check(&plain).unwrap_err().to_string().contains("http://x"));
         let (oldest, newest) = (Some(TlsVersion::V1_3), Some(TlsVersion::V1_2));
         let none = Reach { tls: TlsSettings { oldest, newest, ..Default::default() }, ..Reach::default() };
-        assert!(none.check(&tls).unwrap_err().to_string().contains("at least 1.3 and at most 1.2"));
+        assert!(none.check().unwrap_err().to_string().contains("at least 1.3 and at most 1.2"));
+    }
+
+    #[test]
+    fn settings_of_tls_for_a_target_without_it_are_noted() {
+        let (plain, tls) = ("http://x/".parse().unwrap(), "https://x/".parse().unwrap());
+        let named = Reach { tls: TlsSettings { name: Some("y".to_owned()), ..Default::default() }, ..Reach::default() };
+        assert_eq!(named.notes(&tls), [""; 0]);
+        assert_eq!(named.notes(&plain), ["settings of TLS do nothing: http://x has none"]);
     }
 }

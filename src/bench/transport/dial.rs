@@ -77,7 +77,7 @@ impl Dialer {
         insecure: bool,
         reach: &Reach,
     ) -> Result<Self, DialError> {
-        reach.check(target)?;
+        reach.check()?;
         reach.sources.iter().try_for_each(check_source)?;
         let tls = match target.scheme {
             Scheme::Http => None,

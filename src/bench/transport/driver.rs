@@ -436,7 +436,14 @@ impl Driver {
 /// What a TLS handshake that failed comes to.
 pub fn handshake_fault(error: &io::Error) -> Fault {
     if error.get_ref().is_some_and(|e| e.is::<rustls::Error>()) {
-        Fault::new(Phase::Tls, Cause::Handshake, Side::Server, error.to_string())
+        // The checker of certificates has no words of its own for this, and it is what OpenSSL makes unless told otherwise.
+        let is_authority = error.to_string().contains("CaUsedAsEndEntity");
+        let words = if is_authority {
+            "the target's certificate is that of an authority (CA:TRUE), not of a server (CA:FALSE)".to_owned()
+        } else {
+            error.to_string()
+        };
+        Fault::new(Phase::Tls, Cause::Handshake, Side::Server, words)
     } else {
         Fault::io(Phase::Tls, error)
     }

@@ -3,6 +3,7 @@
 mod connection;
 mod file;
 mod find_max;
+mod foreign;
 mod print_config;
 mod protocol;
 mod refusals;
@@ -16,7 +17,7 @@ mod values;
 mod watch;
 
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
@@ -24,7 +25,7 @@ use self::connection::ConnectionArgs;
 use self::file::BenchFile;
 use self::find_max::FindMax;
 use self::protocol::ProtocolArgs;
-pub(super) use self::refusals::note_on;
+pub(super) use self::refusals::{explain, refuse_misread};
 use self::refusals::{failure, naming_variables};
 use self::replay::ReplayArgs;
 use self::request::RequestArgs;
@@ -72,8 +73,15 @@ pub struct Args {
         help_heading = "Load"
     )]
     duration: Option<TimeSpan>,
-    /// How many requests are scheduled, instead of a duration; of a log that is replayed its first ones
-    #[arg(short = 'n', long = "requests", id = "number", value_name = "N", help_heading = "Load")]
+    /// How many requests are scheduled, instead of a duration, like 5000 or 10k; of a log that is replayed its first ones
+    #[arg(
+        short = 'n',
+        long = "requests",
+        id = "number",
+        value_name = "N",
+        value_parser = values::count::<u64>,
+        help_heading = "Load"
+    )]
     requests: Option<u64>,
     #[command(flatten)]
     schedule: ScheduleArgs,
@@ -89,7 +97,14 @@ pub struct Args {
     #[arg(long, value_name = "IO", env = "SCALECTL_IO", help_heading = "Load")]
     io: Option<Io>,
     /// Connections, all opened before the start [default: 16, growing to 1024 on demand except in a closed loop]
-    #[arg(short, long, value_name = "N", env = "SCALECTL_CONNECTIONS", help_heading = "Load")]
+    #[arg(
+        short,
+        long,
+        value_name = "N",
+        env = "SCALECTL_CONNECTIONS",
+        value_parser = values::count::<u32>,
+        help_heading = "Load"
+    )]
     connections: Option<u32>,
     /// Threads that send [default: one for 20000 rps, leaving a core free]
     #[arg(long, value_name = "N", env = "SCALECTL_THREADS", help_heading = "Load")]
@@ -122,7 +137,7 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = "Request")]
     unix_socket: Option<PathBuf>,
     /// Accept every TLS certificate
-    #[arg(long, help_heading = "Request")]
+    #[arg(long, visible_short_alias = 'k', help_heading = "Request")]
     insecure: bool,
     #[command(flatten)]
     connection: ConnectionArgs,
@@ -150,6 +165,7 @@ impl Args {
 
     fn carry_out(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global)?;
+        self.refuse_file_for_target()?;
         let (mut config, replay) = self.config(global)?;
         self.refuse_idle_flags(&config, replay.is_some(), global)?;
         if self.request.is_body_in_stdin() {
@@ -164,6 +180,7 @@ impl Args {
         if self.r#try {
             return trial::run(&config, global);
         }
+        self.tell_of_default_rate(&config, global);
         if self.find_max.is_wanted() {
             return self.find_max.run(&config, &outputs, columns(), global);
         }
@@ -313,13 +330,33 @@ impl Args {
                 .hint("add --find-max, or leave it out"));
         }
         if self.insecure && is_flag("insecure") && config.target.scheme == Scheme::Http {
-            return Err(Failure::usage(format!("--insecure is about TLS, and {} has none", config.target.origin()))
-                .hint("write https://, or leave it out"));
-        }
-        if let Some(time) = self.request.time_for_body() {
-            global.say(&format!("note: \"{time}\" is the body of each request; how long they are sent is -z {time}"));
+            global.say(&format!("note: --insecure does nothing: {} has no TLS", config.target.origin()));
         }
         Ok(())
+    }
+
+    /// Refuses the name of a file where a URL goes, which would be taken for the name of a host.
+    fn refuse_file_for_target(&self) -> Result<(), Failure> {
+        let file = self.target.as_deref().filter(|text| text.ends_with(".toml") && Path::new(text).is_file());
+        file.map_or(Ok(()), |file| {
+            Err(Failure::usage(format!("{file} is a file, and a target is a URL or a service"))
+                .hint(format!("a file that describes a run is given with --bench-file {file}")))
+        })
+    }
+
+    /// Says which rate a run has that is described as those of other load generators are, which send as fast as they can.
+    fn tell_of_default_rate(&self, config: &Config, global: &Global) {
+        let has_rate = self.rps.is_some() || self.schedule.has_stages() || self.find_max.is_wanted();
+        let is_replay = self.replay.replay(None).is_some();
+        let is_sized = self.connections.is_some() || self.requests.is_some() || self.duration.is_some();
+        // A workload's own rate is what its author wants.
+        let is_bare = self.bench_file.is_none() && self.names_no_service();
+        if is_sized && is_bare && !has_rate && !is_replay {
+            let rate = config.rate;
+            global.say(&format!(
+                "note: no rate is given, so it is {rate} requests a second; -r RATE sets it, -r max sends as fast as the connections take it"
+            ));
+        }
     }
 
     /// Refuses what would replace the timing of a log that a bench file names; beside `--replay` the flags themselves
@@ -352,6 +389,12 @@ impl Args {
         Ok(())
     }
 
+    /// Whether the target is a URL, or in a file of URLs.
+    fn names_no_service(&self) -> bool {
+        let is_url = |text: &str| text == "localhost" || text.parse::<Name>().is_err();
+        self.target.as_deref().map_or(self.request.describes_urls(), is_url)
+    }
+
     /// The project's service that is meant, with its address; `None` where the target is a URL.
     fn service(&self, global: &Global) -> Result<Option<(Stack, String)>, Failure> {
         let name = match &self.target {
@@ -361,10 +404,8 @@ impl Args {
                     .hint("scalectl bench http://localhost:8080/"));
             }
             None => None,
-            Some(text) => match text.parse::<Name>() {
-                Ok(name) if text != "localhost" => Some(name),
-                _ => return Ok(None),
-            },
+            Some(_) if self.names_no_service() => return Ok(None),
+            Some(text) => text.parse::<Name>().ok(),
         };
         let looked = block_on(async {
             let session = Session::look(global).await?;

@@ -17,7 +17,7 @@ use crate::error::Exit;
 pub fn run(args: &Args, config: &Config, replay: Option<&Replay>, global: &Global) -> Result<Exit> {
     let refused = |error| failure(bench::Error::Config(error));
     config.check().map_err(refused)?;
-    config.reach.check(&config.target).map_err(|error| refused(error.into()))?;
+    config.reach.check().map_err(|error| refused(error.into()))?;
     config.mix().map_err(|error| refused(error.into()))?;
     let file = BenchFile::of(config, replay)?;
     let text = file.text()?;

@@ -2,36 +2,65 @@
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ErrorKind};
 
+use super::foreign;
 use crate::bench::{self, ConfigError};
 use crate::cli::{Global, variables};
 use crate::error::{Exit, Failure};
-use crate::units::Rate;
 
-/// What explains a refused command line, if it is one of this verb.
-pub fn note_on(error: &clap::Error, arguments: &[OsString]) -> Option<String> {
+/// What explains a refused command line, if it is one of this verb. Where something does, the parser's own guesses are
+/// taken out of the error.
+pub fn explain(error: &mut clap::Error, arguments: &[OsString], command: &clap::Command) -> Vec<String> {
+    let Some(typed) = foreign::typed(arguments, "bench", command) else { return Vec::new() };
     match error.kind() {
-        ErrorKind::UnknownArgument => note_on_rate(arguments),
+        ErrorKind::UnknownArgument => {
+            let notes = notes_on_flags(&typed);
+            // A URL or a service never begins with a dash, so "to pass it as a value" is never meant.
+            error.remove(ContextKind::Suggested);
+            if !notes.is_empty() {
+                error.remove(ContextKind::SuggestedArg);
+                // It has the suggested flag in it.
+                error.remove(ContextKind::Usage);
+            }
+            notes
+        }
         ErrorKind::ArgumentConflict => {
             let named = variables::named(error);
             let of_length = ["--duration", "--requests", "--stage"];
-            (named.contains("--find-max") && of_length.iter().any(|flag| named.contains(*flag))).then(|| {
-                "--find-max tries one rate after the other, each for --probe-time, which is 10s unless told".to_owned()
-            })
+            let is_length = named.contains("--find-max") && of_length.iter().any(|flag| named.contains(*flag));
+            let note = "--find-max tries one rate after the other, each for --probe-time, which is 10s unless told";
+            is_length.then(|| note.to_owned()).into_iter().collect()
         }
-        _ => None,
+        _ => Vec::new(),
     }
 }
 
-/// `-q` is a rate in hey and oha, whose lines are known by heart.
-fn note_on_rate(arguments: &[OsString]) -> Option<String> {
-    let words: Vec<_> = arguments.iter().filter_map(|word| word.to_str()).collect();
-    let mut pairs = words.iter().zip(words.iter().skip(1));
-    let (_, rate) = pairs.find(|(flag, rate)| **flag == "-q" && rate.parse::<Rate>().is_ok())?;
-    words
-        .contains(&"bench")
-        .then(|| format!("-q is --quiet, which has no value; {rate} requests a second are -r {rate}"))
+/// What all the flags of a line would be here, so that one attempt shows every one of them.
+fn notes_on_flags(typed: &[&str]) -> Vec<String> {
+    let instead = |word: &&str| {
+        let short = word.get(..2).filter(|_| !word.starts_with("--"));
+        foreign::instead_of(word).or_else(|| foreign::instead_of(short?))
+    };
+    let is_json = |pair: &&[&str]| pair[0] == "--json" && pair[1].starts_with(['{', '[', '@']);
+    let json = typed.windows(2).find(is_json);
+    let json = json.map(|_| "--json has no value and prints the result as JSON; a body of JSON is --body-json JSON");
+    let flags = typed.iter().filter(|word| word.starts_with('-')).filter_map(instead);
+    let mut notes: Vec<String> =
+        foreign::rate_of_quiet(typed).into_iter().chain(json.map(str::to_owned)).chain(flags).collect();
+    notes.dedup();
+    notes
+}
+
+/// Refuses a command line that would be read otherwise than it is meant.
+///
+/// # Errors
+///
+/// It is one.
+pub fn refuse_misread(arguments: &[OsString], command: &clap::Command) -> Result<(), Failure> {
+    let typed = foreign::typed(arguments, "bench", command);
+    let verb = command.find_subcommand("bench");
+    typed.zip(verb).map_or(Ok(()), |(typed, verb)| foreign::refuse_misread(&typed, verb))
 }
 
 /// Says which flags of a refused run were not typed but come from the environment.

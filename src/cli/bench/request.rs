@@ -19,7 +19,7 @@ const MOST_URLS: usize = 200;
 #[command(next_help_heading = "Request")]
 pub struct RequestArgs {
     /// HTTP method [default: GET; POST with --body-json, --form and --multipart]
-    #[arg(short, long, value_name = "METHOD")]
+    #[arg(short, long, visible_short_alias = 'X', value_name = "METHOD", value_parser = method)]
     method: Option<String>,
     /// Header, as 'Name: value', of every request if there is a workload; repeat for more
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
@@ -116,10 +116,23 @@ impl RequestArgs {
         self.urls.is_some()
     }
 
-    /// A body that is likely meant as a duration, as in `wrk -d 10s`: a GET has none.
-    pub fn time_for_body(&self) -> Option<&str> {
+    /// Refuses a body that is meant as a duration, as in `wrk -d 10s` and `h2load -D 10`: a GET has none.
+    ///
+    /// # Errors
+    ///
+    /// It is one.
+    fn refuse_time_for_body(&self) -> Result<(), Failure> {
+        let is_time = |text: &&str| text.parse::<TimeSpan>().is_ok();
         let is_get = self.method.is_none() && self.content_type.is_none();
-        self.body.as_deref().filter(|body| is_get && body.parse::<TimeSpan>().is_ok())
+        let body = self.body.as_deref().filter(|_| is_get).filter(is_time);
+        let file = self.body_file.as_deref().filter(|path| !path.exists()).and_then(Path::to_str).filter(is_time);
+        let Some((flag, time)) = body.map(|text| ("-d", text)).or(file.map(|text| ("-D", text))) else {
+            return Ok(());
+        };
+        let of_file = if flag == "-D" { "the file of " } else { "" };
+        let failure = Failure::usage(format!("{flag} {time}: that would be {of_file}the body of each request"))
+            .hint(format!("how long requests are sent is -z {time}"));
+        Err(if flag == "-d" { failure.hint("if it is meant as a body, name the method: -m") } else { failure })
     }
 
     /// Whether a request is described, so that a workload's own do not count: its method, its body, or where it goes.
@@ -184,6 +197,10 @@ impl RequestArgs {
         }
         let request_of = |(number, line): &(usize, String)| {
             let wrong = |why: String| Failure::usage(format!("{}:{number}: {why}", file.display()));
+            if line.contains(' ') && !line.contains("{{") {
+                return Err(wrong("a line is one URL or path, without a method".to_owned())
+                    .hint("requests with methods of their own go into a bench file: --bench-file"));
+            }
             if line.starts_with('/') {
                 return Ok(RequestSpec { path: line.clone(), ..request.clone() });
             }
@@ -198,6 +215,7 @@ impl RequestArgs {
     }
 
     fn request(&self, path: &str) -> Result<RequestSpec, Failure> {
+        self.refuse_time_for_body()?;
         let mut request = RequestSpec::get(path);
         let sends_a_form = self.body_json.is_some() || !self.form.is_empty() || !self.multipart.is_empty();
         if sends_a_form {
@@ -221,6 +239,10 @@ impl RequestArgs {
                 let (name, value) = field.split_once('=').ok_or_else(|| {
                     Failure::usage(format!("{flag} \"{field}\" has no \"=\"")).hint("write it like name=value")
                 })?;
+                if flag == "--form" && value.starts_with('@') {
+                    return Err(Failure::usage(format!("--form \"{field}\": a field of such a form is no file"))
+                        .hint(format!("a part with a file is -F '{field}'")));
+                }
                 if flag == "--multipart" && value == "@-" {
                     return Err(Failure::usage(format!("{flag} \"{field}\": a part is not read from stdin"))
                         .hint("write it to a file, and give that: name=@FILE"));
@@ -271,6 +293,18 @@ impl RequestArgs {
             request.assert.extend(self.assertions.iter().cloned());
         }
     }
+}
+
+/// Reads a method. Those of everybody may be written small; others are as they are.
+fn method(text: &str) -> Result<String, String> {
+    const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
+    if text.parse::<u64>().is_ok() {
+        return Err(format!(
+            "a method is a word, like POST; requests at the same time on a connection are --streams {text}"
+        ));
+    }
+    let known = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(text));
+    Ok(known.map_or_else(|| text.to_owned(), |known| (*known).to_owned()))
 }
 
 fn no_url(file: &Path) -> Failure {

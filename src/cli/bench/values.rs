@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::bench::{Length, Speed};
-use crate::units::Rate;
+use crate::units::{Rate, TimeSpan};
 
 /// A log that is replayed, and how.
 #[derive(Debug, Clone, Default)]
@@ -18,6 +18,21 @@ pub struct Replay {
     pub is_unsafe: bool,
     /// How much of it, from its beginning, at that speed; all of it where it is `None`.
     pub length: Option<Length>,
+}
+
+/// Reads a number of things: `250`, `10k`, `2M`.
+///
+/// # Errors
+///
+/// It is no such number, or too large.
+pub fn count<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let (digits, factor) = match text.strip_suffix(['k', 'K']) {
+        Some(digits) => (digits, 1_000),
+        None => text.strip_suffix('M').map_or((text, 1), |digits| (digits, 1_000_000)),
+    };
+    let number = digits.parse::<u64>().ok().filter(|_| digits.starts_with(|c: char| c.is_ascii_digit()));
+    let number = number.and_then(|number| number.checked_mul(factor)).and_then(|number| N::try_from(number).ok());
+    number.ok_or_else(|| "expected a whole number, like 250, 10k or 2M".to_owned())
 }
 
 /// A rate, or as much as the target takes.
@@ -42,9 +57,44 @@ impl FromStr for Rps {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "max" => Ok(Self::Max),
-            rate => rate.parse().map(Self::Rate).map_err(|error| format!("{error}, or max")),
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let rate = text.parse().map_err(|error| format!("{error}, or max"));
+        // So many in a time, as vegeta writes it.
+        let in_time = text.split_once('/').and_then(|(number, time)| {
+            let (number, time) = (number.parse::<Rate>().ok()?, time.parse::<TimeSpan>().ok()?);
+            Rate::new(number.per_second() / time.0.as_secs_f64())
+        });
+        in_time.map_or(rate, Ok).map(Self::Rate)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_may_be_written_in_thousands_and_millions() {
+        for (text, number) in [("0", 0), ("250", 250), ("10k", 10_000), ("10K", 10_000), ("2M", 2_000_000)] {
+            assert_eq!(count::<u64>(text), Ok(number), "{text}");
+        }
+        for wrong in ["", "k", "-1", "+1", "1.5", "10m", "1e3", "99999999999999999M"] {
+            assert!(count::<u64>(wrong).is_err(), "{wrong}");
+        }
+        assert!(count::<u32>("5000M").is_err());
+    }
+
+    #[test]
+    fn a_rate_may_be_so_many_in_a_time() {
+        let rate = |text: &str| match text.parse() {
+            Ok(Rps::Rate(rate)) => rate.per_second(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert_eq!([rate("50/1s"), rate("3000/1m"), rate("50/s"), rate("1k")], [50.0, 50.0, 50.0, 1000.0]);
+        assert!(matches!("max".parse(), Ok(Rps::Max)));
+        for wrong in ["0", "5/0s", "/1s", "unlimited"] {
+            assert!(wrong.parse::<Rps>().unwrap_err().ends_with("or max"), "{wrong}");
         }
     }
 }
