@@ -378,12 +378,21 @@ fn a_bench_file_is_tried_out_and_run() {
         ("target = 'x'\n[bench.default]\nrte = 5\n", "load.toml:3: unknown field `rte`"),
         ("target = 'x'\n[bench.other]\n", "has no [bench.default]"),
         ("target = 'x'\nslo = ['fast']\n[bench.default]\n", ":2: "),
+        ("target = 'x'\nduration = '1s'\n", "it belongs to [bench.default]: duration"),
+        ("target = 'x'\nmethod = 'POST'\n", "it belongs to [[bench.default.requests]]: method"),
+        ("target = 'x'\n[bench.default]\nrps = 5\n", "it belongs to the top, before the first table: rps"),
+        ("target = 'x'\n[bench.default]\nrequests = 4\n", "above the first table: requests = 10000"),
     ] {
         fs::write(&file, text).unwrap();
         let output = scalectl(&arguments);
         let said_so = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(2) && said_so.contains(said), "{said_so}");
     }
+    // Without a workload it is the target that is asked for.
+    fs::write(&file, format!("target = \"{}/plain\"\nrps = 50\nrequests = 2\n", server.url())).unwrap();
+    let output = scalectl(&[&arguments[..], &["-q"]].concat());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("2 scheduled, 2 sent"), "{output:?}");
+    assert_eq!(server.seen().pop().unwrap().path, "/plain");
 }
 
 /// What is printed for flags is the same run: the server sees the same bytes, generators included.

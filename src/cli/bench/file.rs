@@ -107,7 +107,28 @@ pub struct BenchFile {
     tls_min: Option<Text<TlsVersion>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_max: Option<Text<TlsVersion>>,
+    #[serde(default)]
     bench: BTreeMap<Name, Workload>,
+}
+
+/// Where a key belongs that is not known where it stands, or means another thing there.
+fn place_of(message: &str) -> Option<String> {
+    if message.starts_with("invalid type: integer") && message.ends_with("expected a sequence") {
+        return Some("how many requests are sent is said above the first table: requests = 10000".to_owned());
+    }
+    let key = message.strip_prefix("unknown field `")?.split('`').next()?;
+    let place = match key {
+        "duration" | "warmup" | "arrivals" | "stages" | "feeds" | "flows" | "rate" => format!("[bench.default]: {key}"),
+        "stage" => "[bench.default]: stages = [\"100rps:30s\"]".to_owned(),
+        "method" | "path" | "body" | "json" | "form" | "user" | "bearer" | "expect_status" | "assert" => {
+            format!("[[bench.default.requests]]: {key}")
+        }
+        "header" => "the top: headers = { accept = \"text/html\" }".to_owned(),
+        "http2" => "the top: http = \"2\"".to_owned(),
+        "rps" | "connections" | "threads" | "slo" | "target" => format!("the top, before the first table: {key}"),
+        _ => return None,
+    };
+    Some(format!("it belongs to {place}"))
 }
 
 /// A value that stands in a file as it stands behind its flag.
@@ -197,8 +218,9 @@ impl BenchFile {
         let mut file: Self = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            Failure::usage(format!("{shown}:{line}: {}", error.message().trim()))
-                .hint("a bench file has a target, and [bench.default] tables as in scalectl.toml")
+            let message = error.message().trim();
+            let usual = || "a bench file has a target, and [bench.default] tables as in scalectl.toml".to_owned();
+            Failure::usage(format!("{shown}:{line}: {message}")).hint(place_of(message).unwrap_or_else(usual))
         })?;
         file.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         file.path = path.to_path_buf();
@@ -228,7 +250,8 @@ impl BenchFile {
     pub fn apply(&self, config: &mut Config, workload: Option<&Name>) -> Result<(), Failure> {
         let shown = self.path.display();
         let name = workload.map_or("default", Name::as_str);
-        let mut workload = self.bench.get(name).cloned().ok_or_else(|| {
+        let usual = (self.bench.is_empty() && workload.is_none()).then(Workload::default);
+        let mut workload = self.bench.get(name).cloned().or(usual).ok_or_else(|| {
             let known: Vec<_> = self.bench.keys().map(Name::as_str).collect();
             Failure::usage(format!("{shown} has no [bench.{name}]")).hint(format!("there are: {}", known.join(", ")))
         })?;
