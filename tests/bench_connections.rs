@@ -250,6 +250,8 @@ struct Nginx {
     port: u16,
     /// The port that asks for a client certificate.
     strict: u16,
+    /// The port that shows the certificate of an authority for its own.
+    signer: u16,
 }
 
 impl Drop for Nginx {
@@ -268,7 +270,7 @@ fn free_port() -> u16 {
 }
 
 fn issuer(name: &str) -> CertifiedIssuer<'static, KeyPair> {
-    let mut params = CertificateParams::new(vec![]).unwrap();
+    let mut params = CertificateParams::new(vec!["shop.test".to_owned()]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
@@ -290,19 +292,21 @@ impl Nginx {
         issue(at, "server", "shop.test", &authority);
         issue(at, "client", "client.test", &authority);
         issue(at, "stranger", "client.test", &issuer("Stranger"));
-        let (port, strict) = (free_port(), free_port());
-        let server = |port: u16, more: &str| {
+        let (port, strict, signer) = (free_port(), free_port(), free_port());
+        fs::write(at.join("ca.key"), authority.key().serialize_pem()).unwrap();
+        let server = |port: u16, own: &str, more: &str| {
             format!(
-                "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate server.pem; ssl_certificate_key server.key; \
+                "server {{ listen 127.0.0.1:{port} ssl; ssl_certificate {own}.pem; ssl_certificate_key {own}.key; \
                  ssl_protocols TLSv1.2 TLSv1.3; {more} location / {{ return 200 \"$ssl_protocol $ssl_server_name\"; }} }}\n"
             )
         };
         let conf = format!(
             "pid nginx.pid; error_log error.log; worker_processes 1; events {{}}\nhttp {{ access_log access.log; \
              client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi; \
-             scgi_temp_path scgi; \n{}{} }}\n",
-            server(port, ""),
-            server(strict, "ssl_client_certificate ca.pem; ssl_verify_client on;")
+             scgi_temp_path scgi; \n{}{}{} }}\n",
+            server(port, "server", ""),
+            server(strict, "server", "ssl_client_certificate ca.pem; ssl_verify_client on;"),
+            server(signer, "ca", ""),
         );
         fs::write(at.join("nginx.conf"), conf).unwrap();
         let process = Command::new("nginx")
@@ -312,7 +316,7 @@ impl Nginx {
             .stderr(Stdio::null())
             .spawn()
             .expect("nginx (Debian: nginx-light)");
-        let nginx = Self { process, folder, port, strict };
+        let nginx = Self { process, folder, port, strict, signer };
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", strict)).is_err() {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", nginx.log("error.log"));
@@ -362,6 +366,11 @@ fn nginx_is_trusted_by_its_authority_and_its_name() {
             Error::NoConnection { fault, .. } => assert_eq!(fault.kind.phase, Phase::Tls, "{fault:?}"),
             other => panic!("{other}"),
         }
+    }
+    // What OpenSSL makes unless told otherwise, and no client of its kind takes.
+    match bench::run(&nginx.config(nginx.signer), &mut ()).unwrap_err() {
+        Error::NoConnection { fault, .. } => assert!(fault.detail.contains("of an authority (CA:TRUE)"), "{fault:?}"),
+        other => panic!("{other}"),
     }
     // By the address it is, once the name that the certificate bears is given.
     let mut by_address = nginx.config(nginx.port);

@@ -453,6 +453,17 @@ fn every_verb_has_a_help_text_and_a_manual_page() {
 }
 
 #[test]
+fn help_may_be_asked_for_as_a_verb() {
+    let printed = |arguments: &[&str]| {
+        let output = scalectl().args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    assert_eq!(printed(&["help", "bench"]), printed(&["bench", "--help"]));
+    assert_eq!(printed(&["help"]), printed(&["--help"]));
+}
+
+#[test]
 fn the_readme_lists_every_verb_and_no_other() {
     let readme = fs::read_to_string(support::repository().join("README.md")).unwrap();
     let table = readme.split("## All commands").nth(1).unwrap().split("\n## ").next().unwrap();

@@ -221,7 +221,12 @@ fn with_variable(verb: &str, arg: clap::Arg) -> clap::Arg {
 
 /// Reads the process's arguments; ends the process where they are wrong, or ask for help.
 pub fn parse() -> Cli {
-    let arguments: Vec<OsString> = env::args_os().collect();
+    let mut arguments: Vec<OsString> = env::args_os().collect();
+    // `scalectl help bench` is `scalectl bench --help`.
+    if arguments.get(1).is_some_and(|word| word == "help") {
+        arguments.remove(1);
+        arguments.push("--help".into());
+    }
     let whole = command();
     let given = Given::of(&whole, &arguments);
     ui::set_color(match given.color() {
