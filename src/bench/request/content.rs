@@ -63,7 +63,7 @@ fn read(file: &str) -> Result<Vec<u8>, ContentError> {
 }
 
 fn form(fields: &BTreeMap<String, String>, names: Names<'_>) -> Result<Template, ContentError> {
-    let mut whole = Template::bytes(Vec::new());
+    let mut whole = Template::empty(Escape::Form);
     for (number, (key, value)) in fields.iter().enumerate() {
         if number > 0 {
             whole.append(Template::bytes(b"&".to_vec()));
@@ -104,7 +104,9 @@ pub fn headers(target: &Target, spec: &RequestSpec, content_type: Option<String>
     let agent = concat!("scalectl/", env!("CARGO_PKG_VERSION"));
     let mut defaults = vec![(HOST, target.authority()), (USER_AGENT, agent.to_owned()), (ACCEPT, "*/*".to_owned())];
     defaults.extend(content_type.map(|value| (CONTENT_TYPE, value)));
-    let basic = spec.user.as_ref().map(|user| format!("Basic {}", BASE64_STANDARD.encode(user)));
+    let is_rendered = |user: &&String| user.contains("{{");
+    let basic = spec.user.as_ref().filter(|user| !is_rendered(user));
+    let basic = basic.map(|user| format!("Basic {}", BASE64_STANDARD.encode(user)));
     let bearer = spec.bearer.as_ref().map(|token| format!("Bearer {token}"));
     defaults.extend(basic.or(bearer).map(|value| (AUTHORIZATION, value)));
     let own = spec.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(COOKIE.as_str()));
@@ -114,6 +116,19 @@ pub fn headers(target: &Target, spec: &RequestSpec, content_type: Option<String>
         .map(|(name, value)| (name.to_string(), value))
         .chain(own.map(|(name, value)| (name.to_owned(), value.to_owned())))
         .collect()
+}
+
+/// The credentials of a request that differ from one to the next, as their header has them.
+///
+/// # Errors
+///
+/// They are no template.
+pub fn credentials(spec: &RequestSpec, names: Names<'_>) -> Result<Option<Template>, TemplateError> {
+    let user = spec.user.as_ref().filter(|user| user.contains("{{") && !spec.headers.has(AUTHORIZATION.as_str()));
+    let Some(user) = user else { return Ok(None) };
+    let mut whole = Template::bytes(b"Basic ".to_vec());
+    whole.append_in_base64(Template::compile(user, names, Escape::Not)?);
+    Ok(Some(whole))
 }
 
 /// The cookies that a request has of itself, as their header has them.
@@ -139,6 +154,34 @@ mod tests {
         let feeds = Feeds::default();
         let (body, kind) = body(&spec(json), Names { feeds: &feeds, captured: &[] })?;
         Ok((String::from_utf8(body.constant().unwrap()).unwrap(), kind))
+    }
+
+    #[test]
+    fn what_is_drawn_for_a_form_is_encoded_as_what_stands_in_it() {
+        let feeds = Feeds::default();
+        let names = Names { feeds: &feeds, captured: &["token".to_owned()] };
+        let spec = spec(json!({"form": {"a": "{{ choice(\"b&c=d+e\") }} f", "t": "{{ token }}"}}));
+        let (body, _) = body(&spec, names).unwrap();
+        let mut rng = rand::SeedableRng::seed_from_u64(1);
+        let mut scope =
+            super::super::template::Scope { n: 0, rng: &mut rng, feeds: &feeds, captured: &["x+/=".to_owned()] };
+        let mut out = Vec::new();
+        body.render(&mut scope, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), "a=b%26c%3Dd%2Be%20f&t=x%2B%2F%3D");
+    }
+
+    #[test]
+    fn credentials_are_rendered_before_they_are_encoded() {
+        let feeds = Feeds::default();
+        let names = Names { feeds: &feeds, captured: &["name".to_owned()] };
+        let spec = spec(json!({"user": "{{ name }}:pw"}));
+        let template = credentials(&spec, names).unwrap().unwrap();
+        let mut rng = rand::SeedableRng::seed_from_u64(1);
+        let mut scope =
+            super::super::template::Scope { n: 0, rng: &mut rng, feeds: &feeds, captured: &["ada".to_owned()] };
+        let mut out = Vec::new();
+        template.render(&mut scope, &mut out);
+        assert_eq!(String::from_utf8(out).unwrap(), format!("Basic {}", BASE64_STANDARD.encode("ada:pw")));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! One kind of request of a mix, compiled.
 
 use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, COOKIE, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+};
 use http::{Method, Request, Uri};
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
@@ -74,6 +76,9 @@ impl Kind {
             let key = HeaderName::from_bytes(key.as_bytes())
                 .map_err(|_| wrong(format!("\"{key}\" is not the name of a header")))?;
             headers.push((key, Template::compile(&value, names, Escape::Header)?));
+        }
+        if let Some(credentials) = content::credentials(spec, names)? {
+            headers.push((AUTHORIZATION, credentials));
         }
         // A fragment is not sent.
         let path = spec.path.split_once('#').map_or(spec.path.as_str(), |(path, _)| path);

@@ -3,6 +3,8 @@
 
 use std::io::Write as _;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
@@ -181,13 +183,14 @@ enum Now {
     Rfc3339,
 }
 
-/// Arguments at their commas; what stands in double quotes may hold commas.
+/// Arguments at their commas; what stands in quotes may hold commas.
 fn split(arguments: &str) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
     let mut rest = arguments.trim();
     while !rest.is_empty() {
-        let argument = if let Some(quoted) = rest.strip_prefix('"') {
-            let (text, behind) = quoted.split_once('"').ok_or("a quote is not closed")?;
+        let quote = rest.chars().next().filter(|first| ['"', '\''].contains(first));
+        let argument = if let Some(quote) = quote {
+            let (text, behind) = rest[1..].split_once(quote).ok_or("a quote is not closed")?;
             rest = behind.trim_start();
             text
         } else {
@@ -299,6 +302,8 @@ enum Segment {
         column: usize,
     },
     Captured(usize),
+    /// A text of its own, which is encoded as a whole.
+    Base64(Template),
 }
 
 /// A compiled text.
@@ -313,6 +318,11 @@ impl Template {
     pub fn bytes(bytes: Vec<u8>) -> Self {
         let segments = if bytes.is_empty() { Vec::new() } else { vec![Segment::Literal(bytes)] };
         Self { segments, escape: Escape::Not }
+    }
+
+    /// Nothing yet, for texts whose values are escaped in this way.
+    pub fn empty(escape: Escape) -> Self {
+        Self { segments: Vec::new(), escape }
     }
 
     /// Compiles a text whose values are escaped in this way; what stands around them is taken as it is.
@@ -362,9 +372,15 @@ impl Template {
         Ok(template)
     }
 
-    /// Appends another text; both have their own escapes already, or none.
+    /// Appends another text, whose values are escaped as those of this one.
     pub fn append(&mut self, other: Self) {
+        debug_assert!(self.escape == other.escape || other.constant().is_some(), "{other:?}");
         self.segments.extend(other.segments);
+    }
+
+    /// Appends another text, encoded (RFC 4648).
+    pub fn append_in_base64(&mut self, other: Self) {
+        self.segments.push(Segment::Base64(other));
     }
 
     /// The bytes, if they are the same for every request.
@@ -383,7 +399,7 @@ impl Template {
         match self.segments.first()? {
             Segment::Generator(Generator::Choice(texts)) => texts.iter().map(String::as_str).find(is_wrong),
             Segment::Cell { feed, column } => feeds.column(*feed, *column).find(is_wrong),
-            Segment::Literal(_) | Segment::Generator(_) | Segment::Captured(_) => None,
+            Segment::Literal(_) | Segment::Generator(_) | Segment::Captured(_) | Segment::Base64(_) => None,
         }
         .map(str::to_owned)
     }
@@ -403,6 +419,11 @@ impl Template {
                 Segment::Captured(position) => {
                     let value = scope.captured.get(*position).map_or("", String::as_str);
                     self.escape.write(value, out);
+                }
+                Segment::Base64(template) => {
+                    let mut text = Vec::new();
+                    template.render(scope, &mut text);
+                    out.extend_from_slice(BASE64_STANDARD.encode(&text).as_bytes());
                 }
             }
         }
