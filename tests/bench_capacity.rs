@@ -169,6 +169,30 @@ fn what_a_file_says_of_the_rate_is_left_out() {
     }
 }
 
+/// Two connections answer one request each in a tenth of a second: twenty a second, whatever the target could do.
+#[test]
+fn too_few_connections_are_named_as_the_limit_and_what_was_found_is_rendered_again() {
+    let _alone = alone();
+    let server = Server::start(|seen| Fate::Answer(200, seen.at_ns + SECOND / 10));
+    let flags =
+        ["--rps", "10", "-c", "2", "--slo", "p99<400ms", "--probe-time", "2s", "--votes", "1", "--precision", "50%"];
+    let (found, output) = find_max(&server, &flags);
+    assert_eq!(found["limit"][0], serde_json::json!({"kind": "connections", "limit": 2}), "{found:#}");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("found.json").display().to_string();
+    fs::write(&file, &output.stdout).unwrap();
+    let report = |more: &[&str]| scalectl(&[&["report", &file], more].concat());
+    let text = String::from_utf8(report(&[]).stdout).unwrap();
+    assert!(text.contains("Limit       all 2 connections were in use, raise --connections"), "{text}");
+    assert!(String::from_utf8(report(&["-o", "markdown"]).stdout).unwrap().starts_with("### Capacity of `"));
+    assert_eq!(report(&["--json"]).stdout, output.stdout);
+    for (more, said) in [(&["-o", "html"][..], "not html"), (&[file.as_str()], "merged with no other")] {
+        let refused = report(more);
+        assert_eq!(refused.status.code(), Some(2));
+        assert!(stderr(&refused).contains(said), "{}", stderr(&refused));
+    }
+}
+
 #[test]
 fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
     let server = queue(0);
@@ -185,7 +209,7 @@ fn what_cannot_be_searched_is_refused_before_anything_is_sent() {
         (&["--precision", "5"], "a percentage"),
         (&["--probe-time", "0s"], "the duration must be longer than 0"),
         (&["--output", "json=/nowhere/x.json"], "cannot write /nowhere/x.json"),
-        (&["--output", "csv"], "writes text, json and markdown, not csv"),
+        (&["--output", "csv"], "is written as text, json and markdown, not csv"),
     ] {
         let output = scalectl(&[&["bench", &url, "--find-max"], arguments].concat());
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", stderr(&output));

@@ -121,6 +121,10 @@ fn what_does_nothing_or_was_not_asked_for_is_noted() {
     let redirects = "every answer was a redirect; --redirects N follows them";
     assert!(unfolded(&bench(&[], &["-n", "2", "-r", "50", &moved])).contains(redirects));
     assert!(!unfolded(&bench(&[], &["-n", "2", "-r", "50", "--redirects", "1", &moved])).contains(redirects));
+    let slow = Server::start(|seen| Fate::Answer(200, seen.at_ns + 100_000_000));
+    let waited = "all 2 connections were in use, and requests waited for one: if the target could answer more at the same \
+                  time, raise --connections";
+    assert!(unfolded(&bench(&[], &["-n", "20", "-r", "50", "-c", "2", &slow.url()])).contains(waited));
     let never = "p99>1h was never looked at";
     assert!(unfolded(&bench(&[], &["-n", "2", "-r", "50", "--abort-on", "p99>1h", &url])).contains(never));
 }

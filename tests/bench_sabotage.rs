@@ -123,6 +123,15 @@ fn few_file_descriptors_are_found_out() {
     assert_flagged(&load.wait_with_output().unwrap(), "file descriptors");
 }
 
+/// As many connections as the limit allows are too few for this rate.
+#[test]
+fn a_file_limit_that_keeps_requests_waiting_is_found_out() {
+    let _alone = alone();
+    let server = Server::start(|_| Fate::Answer(200, now_ns() + 300_000_000));
+    let load = shell("ulimit -n 48 && exec \"$@\"", &[&server.url(), "--rps", "200", "-z", "1s"]);
+    assert_flagged(&load.wait_with_output().unwrap(), "the file limit allows no more, raise `ulimit -n`");
+}
+
 /// nginx and the load share a network of their own that has twenty ports for connections.
 #[test]
 fn a_range_of_twenty_ports_is_found_out() {

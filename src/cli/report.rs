@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{ColorWhen, Global, outputs};
-use crate::bench::{ReadError, Summary};
+use crate::bench::{Capacity, ReadError, Summary};
 use crate::error::{Exit, Failure};
 use crate::report::{self, Format, Output};
 
@@ -19,7 +19,8 @@ const COLUMNS: usize = 80;
 /// Arguments of `scalectl report`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Results of `scalectl bench --output json=FILE`, - for standard input; several are merged into one
+    /// Results of `scalectl bench --output json=FILE`, - for standard input; several are merged into one, but for those of
+    /// --find-max
     #[arg(value_name = "FILE", required = true)]
     results: Vec<PathBuf>,
     /// Format of the report and where it goes, json or json=FILE: text, json, csv, hgrm, hlog, html, junit, markdown, prometheus; repeat for more
@@ -38,16 +39,27 @@ impl Args {
         if self.results.iter().filter(|path| is_stdin(path)).count() > 1 {
             return Err(Failure::usage("standard input has one result").hint("give - once").into());
         }
+        let texts = self.results.iter().map(|path| Ok((path, text_of(path)?))).collect::<Result<Vec<_>, Failure>>()?;
+        if let Some((path, found)) = texts.iter().find_map(|(path, text)| Some((path, Capacity::read(text)?))) {
+            if texts.len() > 1 {
+                let what = format!("{} is the result of --find-max, which is merged with no other", shown(path));
+                return Err(Failure::usage(what).hint("give it alone").into());
+            }
+            refuse_other_formats(&outputs)?;
+            outputs::check(&outputs)?;
+            emit_capacity(&found.map_err(|error| no_result(path, &error.into()))?, &outputs, columns())?;
+            return Ok(Exit::Done);
+        }
         let has_seconds = self.results.len() > 1 || outputs.iter().any(|output| output.format.has_seconds());
-        let read = |path: &PathBuf| {
-            let result = read(path)?;
+        let read = |(path, text): &(&PathBuf, String)| {
+            let result = Summary::read(text).map_err(|error| no_result(path, &error))?;
             if has_seconds {
                 // Before anything is written.
                 result.check_series().map_err(|error| no_result(path, &error))?;
             }
             Ok(result)
         };
-        let results = self.results.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
+        let results = texts.iter().map(read).collect::<Result<Vec<_>, Failure>>()?;
         let merged = match results.as_slice() {
             [one] => one.clone(),
             several => Summary::merge(several).map_err(|e| Failure::usage(e.to_string()))?,
@@ -64,11 +76,14 @@ fn is_stdin(path: &Path) -> bool {
 
 /// Reads a result, from standard input where it is `-`.
 pub(super) fn read(path: &Path) -> Result<Summary, Failure> {
+    Summary::read(&text_of(path)?).map_err(|error| no_result(path, &error))
+}
+
+fn text_of(path: &Path) -> Result<String, Failure> {
     let text = if is_stdin(path) { io::read_to_string(io::stdin()) } else { fs::read_to_string(path) };
-    let text = text.map_err(|error| {
+    text.map_err(|error| {
         Failure::usage(format!("cannot read {}", shown(path))).because(error.to_string()).hint(WRITE_ONE)
-    })?;
-    Summary::read(&text).map_err(|error| no_result(path, &error))
+    })
 }
 
 fn shown(path: &Path) -> String {
@@ -133,6 +148,30 @@ fn to_stdout(summary: &Summary, format: Format, color: ColorWhen) -> io::Result<
     let mut out = BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
     report::write(summary, format, columns(), &mut out)?;
     out.flush()
+}
+
+/// Refuses formats that only the result of a single run has.
+///
+/// # Errors
+///
+/// There is one.
+pub(super) fn refuse_other_formats(outputs: &[Output]) -> Result<(), Failure> {
+    let known = [Format::Text, Format::Json, Format::Markdown];
+    outputs.iter().find(|output| !known.contains(&output.format)).map_or(Ok(()), |other| {
+        let what = format!("what --find-max finds is written as text, json and markdown, not {}", other.format);
+        Err(Failure::usage(what).hint("bench the rate that it finds for the other formats"))
+    })
+}
+
+/// Writes what a search for the highest rate has found to where each output goes.
+pub(super) fn emit_capacity(found: &Capacity, outputs: &[Output], columns: usize) -> Result<(), Failure> {
+    outputs::write_each(outputs, |output| {
+        write_plain(output, |out| match output.format {
+            Format::Json => report::capacity_json(found, out),
+            Format::Markdown => report::capacity_markdown(found, out),
+            _ => report::capacity(found, out, columns),
+        })
+    })
 }
 
 /// Writes plain text to where an output goes.

@@ -91,6 +91,9 @@ fn limit(broken: &Broken) -> String {
         Broken::FallsBehind { by } => {
             format!("it falls behind: response times grow by {} a second", duration((by * 1e9) as u64))
         }
+        Broken::Connections { limit } => {
+            format!("all {} connections were in use, raise --connections", count(*limit))
+        }
         Broken::Generator { reason } => format!("the generator: {reason}"),
         Broken::NoConnection { reason } => format!("no connection: {reason}"),
     }

@@ -53,19 +53,22 @@ impl LiveBench {
         }
     }
 
-    fn figures(&mut self, snapshot: &Snapshot) -> String {
+    /// What is known now, of what matters most as much as fits into a line of `width`.
+    fn figures(&mut self, snapshot: &Snapshot, width: usize) -> String {
         let at = |p| duration_or(snapshot.percentile(p), "-");
-        let recent = rate(self.recent_rate(snapshot));
-        let mut text = format!(
-            "{recent}  in flight {}  p50 {}  p99 {}",
-            count(snapshot.in_flight),
-            at(Percentile::P50),
-            at(Percentile::P99)
-        );
-        if snapshot.failed() > 0 {
-            text.push_str(&format!("  errors {}", count(snapshot.failed())));
-        }
-        text
+        let failed = snapshot.failed();
+        let parts = [
+            Some(rate(self.recent_rate(snapshot))),
+            (failed > 0).then(|| format!("errors {}", count(failed))),
+            Some(format!("in flight {}", count(snapshot.in_flight))),
+            Some(format!("p50 {}", at(Percentile::P50))),
+            Some(format!("p99 {}", at(Percentile::P99))),
+        ];
+        parts.into_iter().flatten().fold(String::new(), |line, part| match line.chars().count() + 2 + part.len() {
+            _ if line.is_empty() => part,
+            long if long > width => line,
+            _ => format!("{line}  {part}"),
+        })
     }
 }
 
@@ -90,7 +93,11 @@ impl Observer for LiveBench {
     }
 
     fn snapshot(&mut self, snapshot: &Snapshot) {
-        let figures = self.figures(snapshot);
+        let width = match &self.shape {
+            Shape::Bar(_) => terminal_size::terminal_size_of(std::io::stderr()).map_or(80, |(width, _)| width.0.into()),
+            Shape::Lines => usize::MAX,
+        };
+        let figures = self.figures(snapshot, width);
         let elapsed = snapshot.elapsed_ns.min(snapshot.duration_ns);
         let is_over = snapshot.elapsed_ns > snapshot.duration_ns;
         let part = self.parts.iter().find(|(end, _)| snapshot.elapsed_ns < *end);

@@ -48,6 +48,11 @@ pub enum Broken {
         /// serves, as a fraction.
         by: f64,
     },
+    /// Requests waited for a connection, and there were to be no more of them.
+    Connections {
+        /// How many there were.
+        limit: u64,
+    },
     /// The generator itself was the limit.
     Generator {
         /// Why.
@@ -107,6 +112,16 @@ pub struct Capacity {
 }
 
 impl Capacity {
+    /// Reads what was found from its JSON form; `None` where the text is another result, or none.
+    pub fn read(json: &str) -> Option<Result<Self, serde_json::Error>> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema: String,
+        }
+        let head: Head = serde_json::from_str(json).ok()?;
+        (head.schema == SCHEMA).then(|| serde_json::from_str(json))
+    }
+
     fn of(config: &Config, plan: &Plan, probe_time: TimeSpan, probes: Vec<Probe>, answer: Answer) -> Self {
         let Answer { low, high, is_limited_by_generator, end } = answer;
         let mut limit: Vec<Broken> = Vec::new();
@@ -259,6 +274,9 @@ fn broken(summary: &Summary, slos: &[Slo], precision: f64) -> Vec<Broken> {
     }
     // Half of what the search tells apart: less than that is within its answer.
     broken.extend(growth(&summary.batches).filter(|by| *by > precision / 2.0).map(|by| Broken::FallsBehind { by }));
+    // It is the cause of the others.
+    let limit = summary.short_of_connections().filter(|_| !broken.is_empty());
+    broken.splice(0..0, limit.map(|limit| Broken::Connections { limit }));
     broken
 }
 

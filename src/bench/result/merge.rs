@@ -106,6 +106,7 @@ impl Summary {
             notes: together(|v| &v.notes),
         };
         parts.verdict.notes.extend(differing_targets(results));
+        parts.verdict.notes.extend(one_after_the_other(results));
         let measured = Measured {
             response: &parts.tally.distributions.response,
             scheduled: parts.tally.counts.scheduled,
@@ -162,6 +163,20 @@ impl Summary {
         let Setup { arrivals, stages, .. } = &self.setup;
         if stages.is_empty() { arrivals.clone() } else { format!("{arrivals} in stages") }
     }
+}
+
+/// That the runs were not at the same time: as parts of one load they are added up, which they were not.
+fn one_after_the_other(results: &[Summary]) -> Option<String> {
+    let starts = results.iter().map(|result| result.setup.start.unix_ns);
+    let (first, last) = (starts.clone().min()?, starts.max()?);
+    let length = results.first()?.duration_ns;
+    let apart = last.saturating_sub(first);
+    (apart > length).then(|| {
+        format!(
+            "the runs were not at the same time, {:.0} s apart: their rates are added up as if they had been",
+            apart as f64 / 1e9
+        )
+    })
 }
 
 /// What is to be said where results of several targets are merged.
@@ -330,9 +345,28 @@ pub(in crate::bench) mod tests {
 
     #[test]
     fn several_targets_are_noted() {
-        assert_eq!(merged(|_| ()).unwrap().verdict.notes, [""; 0]);
-        let notes = merged(|r| r.setup.target = "http://127.0.0.2:80/".to_owned()).unwrap().verdict.notes;
-        assert_eq!(notes, ["results of 2 targets are merged: http://127.0.0.1:80/, http://127.0.0.2:80/"]);
+        let at_once = |r: &mut Summary| r.setup.start.unix_ns = result(2).setup.start.unix_ns;
+        assert_eq!(merged(at_once).unwrap().verdict.notes, [""; 0]);
+        let notes = merged(|r| {
+            at_once(r);
+            r.setup.target = "http://127.0.0.2:80/".to_owned();
+        });
+        let both = "results of 2 targets are merged: http://127.0.0.1:80/, http://127.0.0.2:80/";
+        assert_eq!(notes.unwrap().verdict.notes, [both]);
+    }
+
+    #[test]
+    fn runs_that_were_not_at_the_same_time_are_noted() {
+        let apart = |ms: u64| {
+            let notes = merged(|r| r.setup.start.unix_ns = result(1).setup.start.unix_ns + ms * MS);
+            notes.unwrap().verdict.notes
+        };
+        assert_eq!(apart(900), [""; 0]);
+        assert!(
+            apart(774_000)[0].starts_with("the runs were not at the same time, 774 s apart"),
+            "{:?}",
+            apart(774_000)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slo::SloResult;
 use super::statistics::Intervals;
-use super::verdict::{SelfWatch, Verdict};
+use super::verdict::{MOVED_NS, SelfWatch, Verdict};
 use super::warmup::WarmUp;
 use crate::bench::clock::{Start, Timestamps};
 use crate::bench::record::batches::Batches;
@@ -306,6 +306,15 @@ fn per_second(count: u64, duration_ns: u64) -> f64 {
 }
 
 impl Summary {
+    /// How many connections there were, if all of them were in use and requests waited for one so long that it matters:
+    /// a millisecond, and a tenth of the response time, on average; or until the end. A closed loop never waits for one.
+    pub fn short_of_connections(&self) -> Option<u64> {
+        let Connections { limit, peak, .. } = self.connections;
+        let wait = self.pool_wait_ns.mean.unwrap_or(0);
+        let is_long = wait > MOVED_NS && wait > self.response_time_ns.mean.unwrap_or(0) / 10;
+        (limit > 0 && peak >= limit && (is_long || self.counts.unsent > 0)).then_some(limit)
+    }
+
     /// Derives all figures from what was counted.
     pub fn new(parts: Parts) -> Self {
         let Parts { setup, duration_ns, tally, warmup, series, slo, verdict, generator, connections } = parts;

@@ -11,7 +11,7 @@ use crate::bench::record::tally::Tally;
 use crate::bench::schedule::pacing::Pacing;
 
 /// Shares and spans beyond which the generator is to blame.
-const MOVED_NS: u64 = 1_000_000;
+pub(in crate::bench) const MOVED_NS: u64 = 1_000_000;
 const GAP_NS: u64 = 100_000_000;
 const STOLEN_NS: u64 = 100_000_000;
 

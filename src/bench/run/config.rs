@@ -154,6 +154,8 @@ impl Config {
     pub const MOST_CONNECTIONS: u32 = 100_000;
     /// Connections that are opened before the start unless a number is given.
     pub const FIRST_CONNECTIONS: u64 = 16;
+    /// Descriptors that are left to timers, event queues and files where the file limit is what there can be no more of.
+    const OTHER_DESCRIPTORS: u64 = 32;
     /// The most connections unless a number is given.
     pub const DEMAND_CONNECTIONS: u64 = 1024;
     /// What one thread sends at most by default.
@@ -363,8 +365,7 @@ impl Config {
             // There is no demand that they could grow on.
             None if self.closed_loop => (Self::FIRST_CONNECTIONS, Self::FIRST_CONNECTIONS),
             None => {
-                // Some descriptors are taken by timers, event queues, files.
-                let spare = file_limit.saturating_sub(64).max(1);
+                let spare = file_limit.saturating_sub(Self::OTHER_DESCRIPTORS).max(1);
                 let limit = Self::DEMAND_CONNECTIONS.min(spare);
                 (limit, Self::FIRST_CONNECTIONS.min(limit).min(requests.max(1)))
             }
@@ -432,7 +433,7 @@ mod tests {
     fn connections_and_threads_follow_the_contract() {
         assert_eq!(config().connection_numbers(500, 1_000_000), (1024, 16));
         assert_eq!(config().connection_numbers(1, 1_000_000), (1024, 1));
-        assert_eq!(config().connection_numbers(500, 256), (192, 16));
+        assert_eq!(config().connection_numbers(500, 256), (224, 16));
         let fixed = Config { connections: Some(8), ..config() };
         assert_eq!(fixed.connection_numbers(1, 10), (8, 8));
         assert_eq!(fixed.thread_number(8), 1);

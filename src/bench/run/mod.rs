@@ -92,6 +92,17 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     summary.setup.dns_ns = dialer.dns_ns();
     summary.verdict.notes.extend(config.reach.notes(&config.target));
     summary.verdict.notes.extend(only_redirects(config, &summary));
+    if let Some(limit) = summary.short_of_connections() {
+        let waited = format!("all {limit} connections were in use, and requests waited for one");
+        if config.connections.is_none() && limit < Config::DEMAND_CONNECTIONS {
+            let why = format!("{waited}: the file limit allows no more, raise `ulimit -n`");
+            summary.verdict.reasons.push(why);
+            summary.verdict.trusted = false;
+        } else {
+            let advice = "if the target could answer more at the same time, raise --connections";
+            summary.verdict.notes.push(format!("{waited}: {advice}"));
+        }
+    }
     Ok(summary)
 }
 

@@ -49,18 +49,24 @@ pub enum Skip {
     Path,
     /// Its method may change something.
     Unsafe,
+    /// The log ends in the middle of it.
+    Cut,
 }
 
 impl Skip {
     /// All reasons.
-    pub const ALL: [Self; 3] = [Self::Unsafe, Self::NoRequest, Self::Path];
+    pub const ALL: [Self; 4] = [Self::Unsafe, Self::NoRequest, Self::Path, Self::Cut];
 
     /// In words, after a number of lines.
-    pub fn why(self) -> &'static str {
-        match self {
-            Self::NoRequest => "hold no HTTP request",
-            Self::Path => "have a path that cannot be sent",
-            Self::Unsafe => "are neither GET nor HEAD (--replay-unsafe sends them)",
+    pub fn why(self, count: u64) -> &'static str {
+        match (self, count) {
+            (Self::NoRequest, 1) => "holds no HTTP request",
+            (Self::NoRequest, _) => "hold no HTTP request",
+            (Self::Path, 1) => "has a path that cannot be sent",
+            (Self::Path, _) => "have a path that cannot be sent",
+            (Self::Unsafe, 1) => "is neither GET nor HEAD (--replay-unsafe sends it)",
+            (Self::Unsafe, _) => "are neither GET nor HEAD (--replay-unsafe sends them)",
+            (Self::Cut, _) => "is cut off by the end of the log",
         }
     }
 }

@@ -85,13 +85,14 @@ impl Skipped {
     }
 }
 
-/// `17 lines hold no HTTP request (the first is line 5)`, and so on.
+/// `17 hold no HTTP request, the first in line 5`, and so on.
 impl fmt::Display for Skipped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let found = Skip::ALL.iter().filter_map(|skip| self.0.iter().find(|(known, ..)| known == skip));
         for (position, (skip, count, first)) in found.enumerate() {
             let comma = if position > 0 { ", " } else { "" };
-            write!(f, "{comma}{count} {}, the first in line {first}", skip.why())?;
+            let place = if *count == 1 { "in" } else { "the first in" };
+            write!(f, "{comma}{count} {}, {place} line {first}", skip.why(*count))?;
         }
         Ok(())
     }
@@ -159,7 +160,7 @@ impl Recording {
         let mut paths = Paths::default();
         let mut known: HashMap<String, u32> = HashMap::new();
         let mut skipped = Skipped::default();
-        each_line(log, |line, number| {
+        let cut = each_line(log, |line, number| {
             let Line { ended_ns, is_whole, took_ns, request } = line;
             let (method, path) = match request {
                 Ok((method, _)) if !is_unsafe && method != "GET" && method != "HEAD" => {
@@ -192,6 +193,7 @@ impl Recording {
             logged.push(Logged { ended_ns, took_ns, is_whole, path, method });
             Ok(())
         })?;
+        cut.into_iter().for_each(|number| skipped.add(Skip::Cut, number));
         if logged.is_empty() {
             return Err(ReplayError::Nothing(skipped));
         }
@@ -295,11 +297,12 @@ impl Recording {
     }
 }
 
-/// Reads the lines, all in the format of the first.
+/// Reads the lines, all in the format of the first. A log that was copied while it was written ends within a line: the
+/// number of that one.
 fn each_line(
     mut log: impl BufRead,
     mut take: impl FnMut(Line, u64) -> Result<(), ReplayError>,
-) -> Result<(), ReplayError> {
+) -> Result<Option<u64>, ReplayError> {
     let mut format = None;
     let mut bytes = Vec::new();
     for number in 1.. {
@@ -311,10 +314,15 @@ fn each_line(
             _ => {}
         }
         let line = readable(bytes.trim_ascii());
+        let is_first = format.is_none();
         let format = *format.get_or_insert_with(|| Format::of(&line));
-        take(format.read(&line).map_err(|why| ReplayError::Malformed { line: number, why })?, number)?;
+        match format.read(&line) {
+            Ok(line) => take(line, number)?,
+            Err(_) if !is_first && !bytes.ends_with(b"\n") => return Ok(Some(number)),
+            Err(why) => return Err(ReplayError::Malformed { line: number, why }),
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Gives every request its instant: spread evenly where only the second is known, less the time it took, from the first
@@ -444,8 +452,8 @@ mod tests {
         assert_eq!(recording.skipped().count(), 4);
         assert_eq!(
             recording.skipped().to_string(),
-            "2 are neither GET nor HEAD (--replay-unsafe sends them), the first in line 2, 1 hold no HTTP request, the \
-             first in line 3, 1 have a path that cannot be sent, the first in line 6"
+            "2 are neither GET nor HEAD (--replay-unsafe sends them), the first in line 2, 1 holds no HTTP request, in \
+             line 3, 1 has a path that cannot be sent, in line 6"
         );
         let all = read(&log, "1", true).unwrap();
         assert_eq!(all.count(), 4);
@@ -453,11 +461,24 @@ mod tests {
     }
 
     #[test]
+    fn a_last_line_that_is_cut_off_is_left_out() {
+        let good = line(0, "GET / HTTP/1.1", "");
+        for cut in ["127.0.0.1 - - [10/Oct/2000:13:55:36", "127.0.0.1 - - [10/Oct/2000:13:55:36 -0700] \"GET /lo"] {
+            let recording = read(&format!("{good}{good}{cut}"), "1", false).unwrap();
+            assert_eq!(recording.count(), 2);
+            assert_eq!(recording.skipped().to_string(), "1 is cut off by the end of the log, in line 3");
+            // It alone is no log, and in the middle it is an error.
+            assert!(read(cut, "1", false).is_err());
+            assert!(read(&format!("{good}{cut}\n{good}"), "1", false).is_err());
+        }
+    }
+
+    #[test]
     fn a_log_that_cannot_be_replayed_says_why_and_where() {
         let good = line(0, "GET / HTTP/1.1", "");
         for (log, said) in [
             (String::new(), "it holds no request that could be sent"),
-            (line(0, "POST / HTTP/1.1", ""), "could be sent: 1 are neither GET nor HEAD"),
+            (line(0, "POST / HTTP/1.1", ""), "could be sent: 1 is neither GET nor HEAD"),
             (format!("{good}\n{good}oops\n{good}"), "line 4: it is neither in the common nor in the combined format"),
             (format!("{{\"ts\": 1}}\n{good}"), "line 2: it is not a JSON object as the first line is"),
         ] {

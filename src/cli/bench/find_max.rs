@@ -9,10 +9,10 @@ use super::{failure, interrupt_on_signal};
 use crate::bench::search::{End, Plan};
 use crate::bench::{self, Capacity, Config, Measure};
 use crate::cli::Global;
-use crate::cli::outputs::{self, write_each};
-use crate::cli::report::write_plain;
+use crate::cli::outputs;
+use crate::cli::report::{emit_capacity, refuse_other_formats};
 use crate::error::{Exit, Failure};
-use crate::report::{self, Format, Output};
+use crate::report::{self, Output};
 use crate::ui::bench::LiveBench;
 use crate::units::{Percent, TimeSpan};
 
@@ -49,9 +49,6 @@ pub struct FindMax {
 }
 
 impl FindMax {
-    /// What its result can be written as.
-    const FORMATS: [Format; 3] = [Format::Text, Format::Json, Format::Markdown];
-
     /// The flags that say how the highest rate is looked for, by identifier and name, as far as they are given.
     pub fn given(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         let flags = [
@@ -74,10 +71,7 @@ impl FindMax {
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
     pub fn run(&self, config: &Config, outputs: &[Output], columns: usize, global: &Global) -> Result<Exit> {
         let plan = self.plan(config)?;
-        if let Some(other) = outputs.iter().find(|o| !Self::FORMATS.contains(&o.format)) {
-            let what = format!("--find-max writes text, json and markdown, not {}", other.format);
-            return Err(Failure::usage(what).hint("bench the rate that it finds for the other formats").into());
-        }
+        refuse_other_formats(outputs)?;
         outputs::check(outputs)?;
         interrupt_on_signal(config.control.clone())?;
         let is_live = !global.quiet && io::IsTerminal::is_terminal(&io::stderr());
@@ -85,13 +79,7 @@ impl FindMax {
         let seen = |probe: &bench::Probe| global.say(&report::probe(probe));
         let found =
             bench::find_max(config, &plan, self.probe_time.unwrap_or(PROBE_TIME), run, seen).map_err(failure)?;
-        write_each(outputs, |output| {
-            write_plain(output, |out| match output.format {
-                Format::Json => report::capacity_json(&found, out),
-                Format::Markdown => report::capacity_markdown(&found, out),
-                _ => report::capacity(&found, out, columns),
-            })
-        })?;
+        emit_capacity(&found, outputs, columns)?;
         Ok(exit_of(&found))
     }
 

@@ -76,7 +76,11 @@ impl Replay {
         let recording = Recording::read(log, self.speed, self.is_unsafe).map_err(|error| cannot(error.to_string()))?;
         let skipped = recording.skipped();
         if !skipped.is_empty() {
-            global.say(&format!("{} lines of {name} are left out: {skipped}", skipped.count()));
+            let lines = match skipped.count() {
+                1 => "1 line".to_owned(),
+                count => format!("{count} lines"),
+            };
+            global.say(&format!("left out of {name}: {lines}, of which {skipped}"));
         }
         let recording = match self.length {
             Some(length) => {
