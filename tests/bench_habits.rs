@@ -121,6 +121,14 @@ fn what_does_nothing_or_was_not_asked_for_is_noted() {
     let redirects = "every answer was a redirect; --redirects N follows them";
     assert!(unfolded(&bench(&[], &["-n", "2", "-r", "50", &moved])).contains(redirects));
     assert!(!unfolded(&bench(&[], &["-n", "2", "-r", "50", "--redirects", "1", &moved])).contains(redirects));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("load.toml").display().to_string();
+    fs::write(&file, "[[bench.default.requests]]\npath = \"/a\"\n").unwrap();
+    let lost = |path: &str| {
+        let flags = ["--bench-file", &file, "-n", "1", "-r", "50", &format!("{url}{path}")];
+        stderr(&bench(&[], &flags)).contains("of the URL is left out: the workload has paths of its own")
+    };
+    assert_eq!([lost("/pre"), lost("/a"), lost("/"), lost("")], [true, false, false, false]);
     let slow = Server::start(|seen| Fate::Answer(200, seen.at_ns + 100_000_000));
     let waited = "all 2 connections were in use, and requests waited for one: if the target could answer more at the same \
                   time, raise --connections";

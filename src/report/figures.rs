@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 use crate::bench::statistics::Interval;
-use crate::bench::{Quantile, SloResult};
+use crate::bench::{Distribution, Percentile, Quantile, SloResult, Summary};
 
 /// A duration in nanoseconds with three significant digits: `123 µs`, `1.23 ms`, `12.3 s`.
 pub fn duration(ns: u64) -> String {
@@ -20,6 +20,23 @@ pub fn duration(ns: u64) -> String {
         0
     };
     format!("{value:.digits$} {unit}")
+}
+
+/// The heads of the columns of [`phases`].
+pub const PHASES: [&str; 5] = ["phase", "times", "p50", "p99", "max"];
+
+/// What connections and answers are made of, as far as there were any: look-up of the name, connect and TLS handshake of
+/// every connection, and the time from a request's start to the first byte of its answer.
+pub fn phases(summary: &Summary) -> Vec<[String; 5]> {
+    let row = |name: &str, d: &Distribution| {
+        let at = |p| quantile(d.percentile(p, d.count()));
+        let longest = duration_or(d.max(), "-");
+        (d.count() > 0).then(|| [name.to_owned(), count(d.count()), at(Percentile::P50), at(Percentile::P99), longest])
+    };
+    let of = &summary.histograms;
+    let look_up = summary.setup.dns_ns.map(|ns| ["look-up", "1", "", "", &duration(ns)].map(str::to_owned));
+    let others = [("connect", &of.connect), ("TLS", &of.tls), ("first byte", &of.first_byte)];
+    look_up.into_iter().chain(others.into_iter().filter_map(|(name, d)| row(name, d))).collect()
 }
 
 /// A duration, or `otherwise` where there is none.

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::figures::{count, duration_or, interval_or, percent, quantile, rate, slo_value};
+use super::figures::{PHASES, count, duration_or, interval_or, percent, phases, quantile, rate, slo_value};
 use crate::bench::statistics::LEVEL;
 use crate::bench::{Distribution, Percentile, Summary};
 
@@ -43,6 +43,11 @@ pub fn markdown(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
         duration_or(service.mean(), "-")
     )?;
 
+    let phases = phases(summary);
+    if !phases.is_empty() {
+        writeln!(out, "\n| {} |\n| --- | ---: | ---: | ---: | ---: |", PHASES.join(" | "))?;
+        phases.iter().try_for_each(|row| writeln!(out, "| {} |", row.join(" | ")))?;
+    }
     let flows = summary.flows;
     if flows.started > 0 {
         writeln!(out, "\n| flows started | completed | broken | unfinished |\n| ---: | ---: | ---: | ---: |")?;

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::chart;
-use super::figures::{count, duration, duration_or, interval_or, percent, quantile, rate, slo_value};
+use super::figures::{PHASES, count, duration, duration_or, interval_or, percent, phases, quantile, rate, slo_value};
 use crate::bench::statistics::{Interval, LEVEL};
 use crate::bench::{Distribution, FlowCounts, Percentile, Process, Summary, WarmUp};
 
@@ -29,6 +29,7 @@ pub fn text(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     heading(summary, out, width)?;
     totals(summary, out, width)?;
     latencies(summary, out, width)?;
+    connecting(summary, out)?;
     histogram(&summary.histograms.response, out, width)?;
     if summary.requests.len() > 1 {
         requests(summary, out, width)?;
@@ -249,6 +250,19 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
         }
     }
     Ok(())
+}
+
+fn connecting(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    let rows = phases(summary);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let [_, heads @ ..] = PHASES;
+    let cells = |cells: &[&str]| cells.iter().map(|cell| format!(" {cell:>11}")).collect::<String>();
+    writeln!(out, "\n{TITLE}{:<11}{}{TITLE:#}", "Phases", cells(&heads))?;
+    rows.iter().try_for_each(|[name, others @ ..]| {
+        writeln!(out, "{name:>11}{FAINT}{}{FAINT:#}", cells(&others.each_ref().map(String::as_str)))
+    })
 }
 
 /// Why figures that have a value have no interval: one line for each reason.

@@ -176,6 +176,9 @@ impl Args {
         if self.print_config {
             return print_config::run(&self, &config, replay.as_ref(), global);
         }
+        if let Some(path) = self.lost_path(&config) {
+            global.say(&format!("note: the path {path} of the URL is left out: the workload has paths of its own"));
+        }
         config.reach.notes(&config.target).iter().for_each(|note| global.say(&format!("note: {note}")));
         if self.r#try {
             return trial::run(&config, global);
@@ -342,6 +345,13 @@ impl Args {
             Err(Failure::usage(format!("{file} is a file, and a target is a URL or a service"))
                 .hint(format!("a file that describes a run is given with --bench-file {file}")))
         })
+    }
+
+    /// The path of a URL that a workload's own paths stand in place of.
+    fn lost_path<'c>(&self, config: &'c Config) -> Option<&'c str> {
+        let path = config.target.path.as_str();
+        let is_asked_for = config.requests.iter().any(|request| request.path == path);
+        (self.target.is_some() && self.bench_file.is_some() && path != "/" && !is_asked_for).then_some(path)
     }
 
     /// Says which rate a run has that is described as those of other load generators are, which send as fast as they can.

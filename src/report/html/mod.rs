@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tera::{Context, Tera};
 
-use super::figures::{count, duration_or, interval_or, percent, quantile, rate, slo_value};
+use super::figures::{PHASES, count, duration_or, interval_or, percent, phases, quantile, rate, slo_value};
 use crate::bench::statistics::{Interval, LEVEL};
 use crate::bench::{Distribution, Percentile, Summary};
 use plot::{Plot, Table};
@@ -77,7 +77,14 @@ pub fn html(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
 
 impl Page {
     fn of(summary: &Summary) -> io::Result<Self> {
-        let tables = [latencies(summary), requests(summary), flows(summary), outcomes(summary), errors(summary)];
+        let tables = [
+            latencies(summary),
+            connecting(summary),
+            requests(summary),
+            flows(summary),
+            outcomes(summary),
+            errors(summary),
+        ];
         Ok(Self {
             target: summary.setup.target.clone(),
             load: load(summary),
@@ -203,6 +210,12 @@ fn latencies(summary: &Summary) -> Section {
     }
     notes.extend(super::text::refused(summary).into_iter().map(|why| why.replacen("no interval", "No interval", 1)));
     Section { title: "Latencies", table, notes }
+}
+
+fn connecting(summary: &Summary) -> Section {
+    let mut table = Table::new(PHASES);
+    table.rows.extend(phases(summary).into_iter().map(Vec::from));
+    Section { title: "Phases", table, notes: Vec::new() }
 }
 
 /// Empty where there is only one kind of request.
