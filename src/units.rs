@@ -372,13 +372,24 @@ impl Rate {
     }
 }
 
+/// So many in a time, as vegeta writes it: `3000/1m`.
+fn in_time(text: &str) -> Option<f64> {
+    let (number, time) = text.split_once('/')?;
+    let time: TimeSpan = time.parse().ok()?;
+    match number_and_unit(number)? {
+        (value, "") => Some(value / time.0.as_secs_f64()),
+        (value, "k") => Some(value * 1e3 / time.0.as_secs_f64()),
+        _ => None,
+    }
+}
+
 impl FromStr for Rate {
     type Err = ParseError;
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let value = match number_and_unit(text) {
             Some((value, "" | "rps" | "/s")) => Some(value),
             Some((value, "k" | "krps" | "k/s")) => Some(value * 1e3),
-            _ => None,
+            _ => in_time(text),
         };
         value.and_then(Self::new).ok_or_else(|| ParseError::new(Self::EXPECTED, text))
     }
@@ -390,7 +401,7 @@ impl fmt::Display for Rate {
     }
 }
 
-text_type!(Rate, Rate::EXPECTED, r"^\s*[0-9.]+\s*k?(rps|/s)?$", number: Rate::new);
+text_type!(Rate, Rate::EXPECTED, r"^\s*[0-9.]+\s*k?(rps|/s|/[0-9].*)?$", number: Rate::new);
 
 #[cfg(test)]
 mod tests {

@@ -177,13 +177,14 @@ fn too_few_connections_are_named_as_the_limit_and_what_was_found_is_rendered_aga
     let flags =
         ["--rps", "10", "-c", "2", "--slo", "p99<400ms", "--probe-time", "2s", "--votes", "1", "--precision", "50%"];
     let (found, output) = find_max(&server, &flags);
-    assert_eq!(found["limit"][0], serde_json::json!({"kind": "connections", "limit": 2}), "{found:#}");
+    let limits = found["limit"].as_array().unwrap();
+    assert!(limits.contains(&serde_json::json!({"kind": "connections", "limit": 2})), "{found:#}");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("found.json").display().to_string();
     fs::write(&file, &output.stdout).unwrap();
     let report = |more: &[&str]| scalectl(&[&["report", &file], more].concat());
     let text = String::from_utf8(report(&[]).stdout).unwrap();
-    assert!(text.contains("Limit       all 2 connections were in use, raise --connections"), "{text}");
+    assert!(text.contains("all 2 connections were in use; if the target could answer more at once"), "{text}");
     assert!(String::from_utf8(report(&["-o", "markdown"]).stdout).unwrap().starts_with("### Capacity of `"));
     assert_eq!(report(&["--json"]).stdout, output.stdout);
     for (more, said) in [(&["-o", "html"][..], "not html"), (&[file.as_str()], "merged with no other")] {

@@ -30,14 +30,14 @@ fn a_flag_of_another_program_is_refused_with_the_one_that_does_it_here() {
     let url = server.url();
     for (line, said) in [
         // wrk, wrk2
-        ("-t2 -c10 -d1s", &["how long requests are sent is -z 1s"][..]),
+        ("-t2 -c10 -d1s", &["how long requests are sent is -z 1s", "threads are --threads N"][..]),
         ("-t2 -c10 -R50 --latency", &["-R of other programs is --rps RATE here", "percentiles are always printed"]),
         ("-s script.lua", &["--bench-file FILE"]),
         // hey, vegeta: one dash before several letters
         ("-h2", &["has two dashes", "--http 2"]),
         ("-disable-keepalive", &["write --disable-keepalive"]),
-        ("-duration=1s", &["write --duration=1s"]),
-        ("-rate=50", &["write --rate=50"]),
+        ("-duration=1s", &["write --duration=…"]),
+        ("-rate=50", &["write --rate=…"]),
         ("-cpus 1", &["--threads N"]),
         ("-targets x", &["--urls FILE"]),
         // oha
@@ -53,7 +53,7 @@ fn a_flag_of_another_program_is_refused_with_the_one_that_does_it_here() {
         ("--json {\"a\":1}", &["a body of JSON is --body-json JSON"]),
         ("--user-agent x", &["--header 'User-Agent: TEXT'"]),
         ("--proxy localhost:1", &["no proxy is used"]),
-        ("--form file=@x", &["a part with a file is -F 'file=@x'"]),
+        ("--form file=@Cargo.toml", &["a part with a file is -F 'file=@Cargo.toml'", "-d 'file=%40Cargo.toml'"]),
         // h2load
         ("-m 10", &["--streams 10"]),
         ("-D 10", &["how long requests are sent is -z 10"]),

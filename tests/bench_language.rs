@@ -382,6 +382,8 @@ fn a_bench_file_is_tried_out_and_run() {
         ("target = 'x'\nmethod = 'POST'\n", "it belongs to [[bench.default.requests]]: method"),
         ("target = 'x'\n[bench.default]\nrps = 5\n", "it belongs to the top, before the first table: rps"),
         ("target = 'x'\n[bench.default]\nrequests = 4\n", "above the first table: requests = 10000"),
+        ("target = 'x'\nslo = 5\n", "a bench file has a target"),
+        ("target = 'x'\nrequests = '1x'\n", "like 250, 10k or 2M"),
     ] {
         fs::write(&file, text).unwrap();
         let output = scalectl(&arguments);

@@ -359,10 +359,10 @@ fn what_nginx_logs_is_what_is_sent_again() {
         expected.sort();
         assert_eq!(found, expected, "{name} {escape}");
         let said = if is_text {
-            "left out of LOG: 3 lines, of which 2 hold no HTTP request, the first in line 13, 1 has a path that cannot be \
+            "3 lines of LOG are left out: 2 hold no HTTP request, the first in line 13, 1 has a path that cannot be \
              sent, in line 12"
         } else {
-            "left out of LOG: 2 lines, of which 2 hold no HTTP request, the first in line 13"
+            "2 lines of LOG are left out: 2 hold no HTTP request, the first in line 13"
         };
         assert!(stderr(&output).contains(&said.replace("LOG", &log)), "{name}: {}", stderr(&output));
     }

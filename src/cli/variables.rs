@@ -106,7 +106,8 @@ pub fn named(error: &Error) -> BTreeSet<String> {
 /// verb in it, or without.
 pub fn misnamed(command: &Command, verb: &str) -> Vec<String> {
     let Some(verb) = command.find_subcommand(verb) else { return Vec::new() };
-    let all = || command.get_arguments().chain(verb.get_arguments()).filter_map(Arg::get_env);
+    let of_verbs = || command.get_subcommands().flat_map(Command::get_arguments);
+    let all = || command.get_arguments().chain(of_verbs()).filter_map(Arg::get_env);
     let prefix = format!("SCALECTL_{}_", verb.get_name().to_uppercase());
     let note = |arg: &Arg| {
         let (flag, own) = (arg.get_long()?, arg.get_env()?);

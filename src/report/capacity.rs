@@ -92,7 +92,8 @@ fn limit(broken: &Broken) -> String {
             format!("it falls behind: response times grow by {} a second", duration((by * 1e9) as u64))
         }
         Broken::Connections { limit } => {
-            format!("all {} connections were in use, raise --connections", count(*limit))
+            let all = count(*limit);
+            format!("all {all} connections were in use; if the target could answer more at once, raise --connections")
         }
         Broken::Generator { reason } => format!("the generator: {reason}"),
         Broken::NoConnection { reason } => format!("no connection: {reason}"),

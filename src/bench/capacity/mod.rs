@@ -274,9 +274,9 @@ fn broken(summary: &Summary, slos: &[Slo], precision: f64) -> Vec<Broken> {
     }
     // Half of what the search tells apart: less than that is within its answer.
     broken.extend(growth(&summary.batches).filter(|by| *by > precision / 2.0).map(|by| Broken::FallsBehind { by }));
-    // It is the cause of the others.
-    let limit = summary.short_of_connections().filter(|_| !broken.is_empty());
-    broken.splice(0..0, limit.map(|limit| Broken::Connections { limit }));
+    // Cause or effect: only who knows the target can tell.
+    let limit = summary.short_of_connections().filter(|_| !broken.is_empty() && summary.verdict.trusted);
+    broken.extend(limit.map(|limit| Broken::Connections { limit }));
     broken
 }
 

@@ -104,7 +104,6 @@ pub fn headers(target: &Target, spec: &RequestSpec, content_type: Option<String>
     let agent = concat!("scalectl/", env!("CARGO_PKG_VERSION"));
     let mut defaults = vec![(HOST, target.authority()), (USER_AGENT, agent.to_owned()), (ACCEPT, "*/*".to_owned())];
     defaults.extend(content_type.map(|value| (CONTENT_TYPE, value)));
-    let is_rendered = |user: &&String| user.contains("{{");
     let basic = spec.user.as_ref().filter(|user| !is_rendered(user));
     let basic = basic.map(|user| format!("Basic {}", BASE64_STANDARD.encode(user)));
     let bearer = spec.bearer.as_ref().map(|token| format!("Bearer {token}"));
@@ -118,16 +117,26 @@ pub fn headers(target: &Target, spec: &RequestSpec, content_type: Option<String>
         .collect()
 }
 
+/// Whether something in credentials differs from one request to the next; a password may have braces in it.
+fn is_rendered(user: &str) -> bool {
+    user.split_once("{{").is_some_and(|(_, behind)| behind.contains("}}"))
+}
+
 /// The credentials of a request that differ from one to the next, as their header has them.
 ///
 /// # Errors
 ///
 /// They are no template.
 pub fn credentials(spec: &RequestSpec, names: Names<'_>) -> Result<Option<Template>, TemplateError> {
-    let user = spec.user.as_ref().filter(|user| user.contains("{{") && !spec.headers.has(AUTHORIZATION.as_str()));
+    let user = spec.user.as_ref().filter(|user| is_rendered(user) && !spec.headers.has(AUTHORIZATION.as_str()));
     let Some(user) = user else { return Ok(None) };
     let mut whole = Template::bytes(b"Basic ".to_vec());
-    whole.append_in_base64(Template::compile(user, names, Escape::Not)?);
+    let compiled = Template::compile(user, names, Escape::Not).map_err(|error| match error {
+        // It quotes the whole text.
+        TemplateError::Unclosed { .. } => TemplateError::Unclosed { text: "user and password".to_owned() },
+        other => other,
+    });
+    whole.append_in_base64(compiled?);
     Ok(Some(whole))
 }
 
@@ -174,14 +183,17 @@ mod tests {
     fn credentials_are_rendered_before_they_are_encoded() {
         let feeds = Feeds::default();
         let names = Names { feeds: &feeds, captured: &["name".to_owned()] };
-        let spec = spec(json!({"user": "{{ name }}:pw"}));
-        let template = credentials(&spec, names).unwrap().unwrap();
+        let template = credentials(&spec(json!({"user": "{{ name }}:pw"})), names).unwrap().unwrap();
         let mut rng = rand::SeedableRng::seed_from_u64(1);
         let mut scope =
             super::super::template::Scope { n: 0, rng: &mut rng, feeds: &feeds, captured: &["ada".to_owned()] };
         let mut out = Vec::new();
         template.render(&mut scope, &mut out);
         assert_eq!(String::from_utf8(out).unwrap(), format!("Basic {}", BASE64_STANDARD.encode("ada:pw")));
+        // Braces of a password are not those of a generator, and no password is in a message.
+        assert!(credentials(&spec(json!({"user": "ada:pa{{ss"})), names).unwrap().is_none());
+        let secret = credentials(&spec(json!({"user": "{{ name }}:pa{{ss"})), names).unwrap_err().to_string();
+        assert!(secret.contains("not closed") && !secret.contains("ss\""), "{secret}");
     }
 
     #[test]

@@ -307,8 +307,10 @@ fn per_second(count: u64, duration_ns: u64) -> f64 {
 
 impl Summary {
     /// How many connections there were, if all of them were in use and requests waited for one so long that it matters:
-    /// a millisecond, and a tenth of the response time, on average; or until the end. A closed loop never waits for one.
+    /// a millisecond, and a tenth of the response time, on average; or until the end. In a closed loop their number is
+    /// what was asked for.
     pub fn short_of_connections(&self) -> Option<u64> {
+        self.setup.rate?;
         let Connections { limit, peak, .. } = self.connections;
         let wait = self.pool_wait_ns.mean.unwrap_or(0);
         let is_long = wait > MOVED_NS && wait > self.response_time_ns.mean.unwrap_or(0) / 10;

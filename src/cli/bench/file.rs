@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, TomlError, Value};
 
-use super::values::{Replay, Rps};
+use super::values::{Count, Replay, Rps};
 use crate::bench::{
     Config, ConnectTo, Family, Headers, Io, Length, Pacing, Process, Protocol, RequestSpec, Resolve, Slo, Speed,
     TlsVersion, Workload,
@@ -42,7 +42,7 @@ pub struct BenchFile {
     rps: Option<Text<Rps>>,
     /// How many requests, instead of the workload's duration; of a log that is replayed, like that, its first part.
     #[serde(skip_serializing_if = "Option::is_none")]
-    requests: Option<u64>,
+    requests: Option<Count<u64>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     replay: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -62,7 +62,7 @@ pub struct BenchFile {
     #[serde(skip_serializing_if = "Option::is_none")]
     io: Option<Text<Io>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    connections: Option<u32>,
+    connections: Option<Count<u32>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     threads: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,8 +112,8 @@ pub struct BenchFile {
 }
 
 /// Where a key belongs that is not known where it stands, or means another thing there.
-fn place_of(message: &str) -> Option<String> {
-    if message.starts_with("invalid type: integer") && message.ends_with("expected a sequence") {
+fn place_of(message: &str, line: &str) -> Option<String> {
+    if message.starts_with("invalid type: integer") && line.trim_start().starts_with("requests") {
         return Some("how many requests are sent is said above the first table: requests = 10000".to_owned());
     }
     let key = message.strip_prefix("unknown field `")?.split('`').next()?;
@@ -123,7 +123,7 @@ fn place_of(message: &str) -> Option<String> {
         "method" | "path" | "body" | "json" | "form" | "user" | "bearer" | "expect_status" | "assert" => {
             format!("[[bench.default.requests]]: {key}")
         }
-        "header" => "the top: headers = { accept = \"text/html\" }".to_owned(),
+        "header" => return Some("it is called headers: headers = { accept = \"text/html\" }".to_owned()),
         "http2" => "the top: http = \"2\"".to_owned(),
         "rps" | "connections" | "threads" | "slo" | "target" => format!("the top, before the first table: {key}"),
         _ => return None,
@@ -169,6 +169,19 @@ impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
             }
         }
         deserializer.deserialize_any(Visitor(PhantomData))
+    }
+}
+
+impl<N: Serialize> Serialize for Count<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, N: TryFrom<u64>> Deserialize<'de> for Count<N> {
+    /// A number, or a text as behind its flag.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Text::<Self>::deserialize(deserializer).map(|text| text.0)
     }
 }
 
@@ -219,8 +232,10 @@ impl BenchFile {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
             let message = error.message().trim();
+            let shown_line = text.lines().nth(line - 1).unwrap_or_default();
             let usual = || "a bench file has a target, and [bench.default] tables as in scalectl.toml".to_owned();
-            Failure::usage(format!("{shown}:{line}: {message}")).hint(place_of(message).unwrap_or_else(usual))
+            Failure::usage(format!("{shown}:{line}: {message}"))
+                .hint(place_of(message, shown_line).unwrap_or_else(usual))
         })?;
         file.folder = path.parent().map(Path::to_path_buf).unwrap_or_default();
         file.path = path.to_path_buf();
@@ -238,8 +253,12 @@ impl BenchFile {
         let log = self.folder.join(self.replay.as_ref()?);
         let speed = self.speed.as_ref().map(|text| text.0).unwrap_or_default();
         let duration = self.bench.get(workload.map_or("default", Name::as_str)).and_then(|workload| workload.duration);
-        let length = self.requests.map(Length::Requests).or(duration.map(Length::Duration));
+        let length = self.requests().map(Length::Requests).or(duration.map(Length::Duration));
         Some(Replay { log, speed, is_unsafe: self.replay_unsafe, length })
+    }
+
+    fn requests(&self) -> Option<u64> {
+        self.requests.map(|count| count.0)
     }
 
     /// Takes all that it says into a run, with the workload of this name, or `default`; but for [`Self::replay`].
@@ -293,14 +312,14 @@ impl BenchFile {
             Some(Text(Rps::Rate(rate))) => config.rate = *rate,
             None => {}
         }
-        config.length = self.requests.map_or(config.length, Length::Requests);
+        config.length = self.requests().map_or(config.length, Length::Requests);
         config.redirects = self.redirects.unwrap_or(config.redirects);
         config.compressed |= self.compressed;
         config.protocol = self.http.as_ref().map_or(config.protocol, |text| text.0);
         config.streams = self.streams.unwrap_or(config.streams);
         config.pacing = self.pacing.as_ref().map_or(config.pacing, |text| text.0);
         config.io = self.io.as_ref().map_or(config.io, |text| text.0);
-        config.connections = self.connections.or(config.connections);
+        config.connections = self.connections.map(|count| count.0).or(config.connections);
         config.threads = self.threads.or(config.threads);
         config.timeout = self.timeout.unwrap_or(config.timeout);
         config.grace = self.grace.or(config.grace);
@@ -375,7 +394,7 @@ impl BenchFile {
             headers: Headers::default(),
             rps: config.closed_loop.then_some(Text(Rps::Max)),
             requests: match length {
-                Some(Length::Requests(number)) => Some(number),
+                Some(Length::Requests(number)) => Some(Count(number)),
                 Some(Length::Duration(_)) | None => None,
             },
             replay: replay.map(|replay| absolute(&replay.log)),
@@ -387,7 +406,7 @@ impl BenchFile {
             streams: other(config.streams, &default.streams),
             pacing: other(config.pacing, &default.pacing).map(Text),
             io: other(config.io, &default.io).map(Text),
-            connections: config.connections,
+            connections: config.connections.map(Count),
             threads: config.threads,
             seed: Some(config.seed),
             timeout: other(config.timeout, &default.timeout),

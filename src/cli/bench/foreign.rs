@@ -62,7 +62,7 @@ const FLAGS: [(&str, &str); 69] = [
     ("--workers", "--connections N"),
     ("-B", "--bind ADDRESS"),
     ("-I", "--method HEAD"),
-    ("-L", "--redirects N"),
+    ("-L", "curl's is --redirects N; wrk's percentiles are always printed"),
     ("-R", "--rps RATE"),
     ("-U", "no proxy is used; --connect-to and --resolve say what is connected to"),
     ("-b", "--cookie NAME=VALUE"),
@@ -70,7 +70,7 @@ const FLAGS: [(&str, &str); 69] = [
     ("-g", "--output FORMAT=FILE"),
     ("-i", "--method HEAD, or --requests N"),
     ("-l", "--output FORMAT=FILE"),
-    ("-s", "a bench file, which says what wrk has scripts for: --bench-file FILE"),
+    ("-s", "wrk's scripts are bench files, --bench-file FILE; curl's silence is --quiet"),
     ("-u", "--user USER:PASSWORD"),
     ("-x", "no proxy is used; --connect-to and --resolve say what is connected to"),
     ("-K", "connections are always kept, unless --no-keepalive says otherwise"),
@@ -130,18 +130,20 @@ pub fn refuse_misread(typed: &[&str], verb: &clap::Command) -> Result<(), Failur
     };
     let Some((word, name)) = typed.iter().find_map(|word| Some((word, name_of(word)?))) else { return Ok(()) };
     let two = format!("--{name}");
-    let hint = instead_of(&two).unwrap_or_else(|| format!("write -{word}"));
-    Err(Failure::usage(format!("\"{word}\": a flag of several letters has two dashes")).hint(hint))
+    // What stands behind it may be a secret.
+    let (shown, value) = word.split_once('=').map_or((*word, ""), |(name, _)| (name, "=…"));
+    let hint = instead_of(&two).unwrap_or_else(|| format!("write -{shown}{value}"));
+    Err(Failure::usage(format!("\"{shown}\": a flag of several letters has two dashes")).hint(hint))
 }
 
 /// The words behind a verb, up to a `--`: what of the command line may be flags of it.
 pub fn typed<'a>(arguments: &'a [OsString], verb: &str, command: &clap::Command) -> Option<Vec<&'a str>> {
     let takes_value = |word: &str| {
         command.get_arguments().any(|arg| {
-            let is_it = word.strip_prefix("--").map_or_else(
-                || word.len() == 2 && word.strip_prefix('-').and_then(|c| c.chars().next()) == arg.get_short(),
-                |long| arg.get_long() == Some(long),
-            );
+            let short = word.strip_prefix('-').filter(|_| word.len() == 2).and_then(|letter| letter.chars().next());
+            let is_it = word
+                .strip_prefix("--")
+                .map_or_else(|| short.is_some() && short == arg.get_short(), |long| arg.get_long() == Some(long));
             is_it && arg.get_action().takes_values()
         })
     };
@@ -195,7 +197,7 @@ mod tests {
             let refused = refuse_misread(&typed(&arguments, "bench", &command).unwrap(), bench);
             refused.err().map(|failure| failure.hints()[0].clone())
         };
-        assert_eq!(refusal("scalectl bench -duration=1s u").unwrap(), "write --duration=1s");
+        assert_eq!(refusal("scalectl bench -duration=1s u").unwrap(), "write --duration=…");
         assert_eq!(refusal("scalectl -C dir bench -disable-keepalive u").unwrap(), "write --disable-keepalive");
         assert_eq!(refusal("scalectl bench -h2 u").unwrap(), "--h2 of other programs is --http 2 here");
         for fine in ["scalectl bench -d1s -t2 -c10 -h u", "scalectl bench --duration 1s u", "scalectl bench -- -rate"] {
@@ -209,6 +211,7 @@ mod tests {
         let of = |line: &str| typed(&words(line), "bench", &command).map(|typed| typed.join(" "));
         assert_eq!(of("scalectl -q -C bench bench -r 5 -- x").as_deref(), Some("-r 5"));
         assert_eq!(of("scalectl exec bench -rate"), None);
+        assert_eq!(of("scalectl up web bench -rate"), None);
         assert_eq!(of("scalectl"), None);
     }
 

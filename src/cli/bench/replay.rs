@@ -76,11 +76,11 @@ impl Replay {
         let recording = Recording::read(log, self.speed, self.is_unsafe).map_err(|error| cannot(error.to_string()))?;
         let skipped = recording.skipped();
         if !skipped.is_empty() {
-            let lines = match skipped.count() {
-                1 => "1 line".to_owned(),
-                count => format!("{count} lines"),
+            let said = match skipped.count() {
+                1 => format!("1 line of {name} is left out"),
+                count => format!("{count} lines of {name} are left out"),
             };
-            global.say(&format!("left out of {name}: {lines}, of which {skipped}"));
+            global.say(&format!("{said}: {skipped}"));
         }
         let recording = match self.length {
             Some(length) => {

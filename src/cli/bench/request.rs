@@ -45,7 +45,7 @@ pub struct RequestArgs {
     /// What is accepted as an answer [default: */*]
     #[arg(short = 'A', long, value_name = "TYPE")]
     accept: Option<String>,
-    /// User and password for basic authentication, as 'user:password'
+    /// User and password for basic authentication, as 'user:password'; they may hold generators
     #[arg(short = 'a', long, value_name = "USER:PASSWORD", conflicts_with = "bearer")]
     user: Option<String>,
     /// Token for bearer authentication
@@ -132,7 +132,12 @@ impl RequestArgs {
         let of_file = if flag == "-D" { "the file of " } else { "" };
         let failure = Failure::usage(format!("{flag} {time}: that would be {of_file}the body of each request"))
             .hint(format!("how long requests are sent is -z {time}"));
-        Err(if flag == "-d" { failure.hint("if it is meant as a body, name the method: -m") } else { failure })
+        if flag == "-D" {
+            return Err(failure);
+        }
+        Err(failure
+            .hint("-t is the longest time an answer may take; threads are --threads N")
+            .hint("if it is meant as a body, name the method: -m"))
     }
 
     /// Whether a request is described, so that a workload's own do not count: its method, its body, or where it goes.
@@ -239,9 +244,13 @@ impl RequestArgs {
                 let (name, value) = field.split_once('=').ok_or_else(|| {
                     Failure::usage(format!("{flag} \"{field}\" has no \"=\"")).hint("write it like name=value")
                 })?;
-                if flag == "--form" && value.starts_with('@') {
+                if flag == "--form" && value.strip_prefix('@').is_some_and(|file| Path::new(file).is_file()) {
                     return Err(Failure::usage(format!("--form \"{field}\": a field of such a form is no file"))
-                        .hint(format!("a part with a file is -F '{field}'")));
+                        .hint(format!("a part with a file is -F '{field}'"))
+                        .hint(format!(
+                            "if that text is meant: -d '{name}=%40{}' -T application/x-www-form-urlencoded",
+                            &value[1..]
+                        )));
                 }
                 if flag == "--multipart" && value == "@-" {
                     return Err(Failure::usage(format!("{flag} \"{field}\": a part is not read from stdin"))
@@ -300,7 +309,8 @@ fn method(text: &str) -> Result<String, String> {
     const KNOWN: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"];
     if text.parse::<u64>().is_ok() {
         return Err(format!(
-            "a method is a word, like POST; requests at the same time on a connection are --streams {text}"
+            "a method is a word, like POST; requests at the same time on a connection are --streams {text}, and the \
+             longest time an answer may take is --timeout {text}"
         ));
     }
     let known = KNOWN.iter().find(|known| known.eq_ignore_ascii_case(text));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::bench::{Length, Speed};
-use crate::units::{Rate, TimeSpan};
+use crate::units::Rate;
 
 /// A log that is replayed, and how.
 #[derive(Debug, Clone, Default)]
@@ -35,6 +35,24 @@ pub fn count<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
     number.ok_or_else(|| "expected a whole number, like 250, 10k or 2M".to_owned())
 }
 
+/// A number of things, as [`count`] reads it.
+#[derive(Debug, Clone, Copy)]
+pub struct Count<N>(pub N);
+
+impl<N: fmt::Display> fmt::Display for Count<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<N: TryFrom<u64>> FromStr for Count<N> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        count(text).map(Self)
+    }
+}
+
 /// A rate, or as much as the target takes.
 #[derive(Debug, Clone, Copy)]
 pub enum Rps {
@@ -57,16 +75,10 @@ impl FromStr for Rps {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if text == "max" {
-            return Ok(Self::Max);
+        match text {
+            "max" => Ok(Self::Max),
+            rate => rate.parse().map(Self::Rate).map_err(|error| format!("{error}, or max")),
         }
-        let rate = text.parse().map_err(|error| format!("{error}, or max"));
-        // So many in a time, as vegeta writes it.
-        let in_time = text.split_once('/').and_then(|(number, time)| {
-            let (number, time) = (number.parse::<Rate>().ok()?, time.parse::<TimeSpan>().ok()?);
-            Rate::new(number.per_second() / time.0.as_secs_f64())
-        });
-        in_time.map_or(rate, Ok).map(Self::Rate)
     }
 }
 
