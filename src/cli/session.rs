@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Global;
 use crate::backing;
@@ -96,16 +97,28 @@ impl Drop for Runtime {
     }
 }
 
-/// Done when the user presses Ctrl-C, or the command is asked to end.
+/// Done when the user presses Ctrl-C, or the command is asked to end, from the first time on that it is looked at.
 pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    Interruption::listen().comes().await;
+}
+
+/// Ctrl-C and SIGTERM from an instant on, whenever they are looked at: once anybody has listened for them they no longer
+/// end the process, and one that comes while nobody does is lost.
+pub struct Interruption(Option<(Signal, Signal)>);
+
+impl Interruption {
+    /// Begins to listen, within a runtime.
+    pub fn listen() -> Self {
+        Self(signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok()))
+    }
+
+    /// Done when one has come since.
+    pub async fn comes(&mut self) {
+        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
     }
 }
 
@@ -457,5 +470,19 @@ pub fn unknown<'n>(kind: &str, name: &str, known: impl Iterator<Item = &'n str>)
         Some(near) if strsim::jaro(name, near) > 0.75 => failure.hint(format!("did you mean `{near}`?")),
         Some(_) => failure.hint(format!("there are: {}", known.join(", "))),
         None => failure.hint(format!("the stack has no {kind} at all")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_signal_that_comes_while_nobody_looks_is_kept() {
+        let mut interruption = Interruption::listen();
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
+        // Whatever else is waited for in between.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::timeout(Duration::from_secs(60), interruption.comes()).await.unwrap();
     }
 }

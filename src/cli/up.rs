@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::session::{self, Session, block_on, block_on_to_the_end, interrupted};
+use super::session::{self, Interruption, Session, block_on, block_on_to_the_end};
 use super::watch::Watch;
 use super::{Global, logs, status, stdout};
 use crate::engine::{BalancerId, Intent, Options, Plan};
@@ -101,6 +101,7 @@ impl Args {
 
     /// Brings the stack up, and again after each change, until Ctrl-C.
     async fn watch(self, global: &Global) -> Result<Exit> {
+        let mut interruption = Interruption::listen();
         let mut watch = Watch::new(global.source())?;
         let mut state = watch.state()?;
         let mut result = self.up(global).await.map(drop);
@@ -113,7 +114,7 @@ impl Args {
             global.say("watching for changes; Ctrl-C ends the watching, not the stack");
             tokio::select! {
                 changed = watch.changed(&state) => changed?,
-                () = interrupted() => {
+                () = interruption.comes() => {
                     global.say("no longer watching; the stack goes on (`scalectl down` ends it)");
                     return Ok(Exit::Done);
                 }
