@@ -16,7 +16,7 @@ use futures_util::{Stream, StreamExt};
 use jiff::Timestamp;
 
 /// How long the engine waits for a program between the word and SIGKILL, where its container does not say.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// After SIGKILL a program ends within this time, and so it is not told to end any more.
 const LAST: Duration = Duration::from_secs(10);
 /// Events come this much after what an inspection shows, at most.
@@ -160,11 +160,16 @@ impl Word {
     }
 }
 
+/// How long a container may take to end, as it was created with.
+pub fn patience(container: &ContainerInspectResponse) -> Duration {
+    let seconds = container.config.as_ref().and_then(|config| u64::try_from(config.stop_timeout?).ok());
+    seconds.map_or(PATIENCE, Duration::from_secs)
+}
+
 fn word_of(container: &ContainerInspectResponse) -> Word {
     let config = container.config.as_ref();
-    let patience = config.and_then(|c| u64::try_from(c.stop_timeout?).ok()).map_or(PATIENCE, Duration::from_secs);
     let named = config.and_then(|c| c.stop_signal.as_deref()).unwrap_or_default();
-    Word { signal: signal_number(named).unwrap_or(SIGTERM).to_string(), patience }
+    Word { signal: signal_number(named).unwrap_or(SIGTERM).to_string(), patience: patience(container) }
 }
 
 const SIGTERM: u8 = 15;

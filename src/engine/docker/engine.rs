@@ -365,27 +365,20 @@ impl Docker {
     }
 
     async fn stop_replica(&self, id: &ReplicaId) -> Result<(), Failure> {
-        let name = self.names().replica(id);
-        let patience = self.patience(&name).await;
-        self.await_told(&name, patience).await;
-        containers::stop(self.api(), &name, &id.to_string(), patience).await
+        self.end(&self.names().replica(id), &id.to_string()).await
     }
 
-    /// Waits for a container that was told to end already: many programs drop what they are at when they are told twice.
-    async fn await_told(&self, name: &str, patience: Duration) {
+    /// Ends a container within the time that it was created with. One that was told to end already is waited for: many
+    /// programs drop what they are at when they are told twice.
+    async fn end(&self, name: &str, called: &str) -> Result<(), Failure> {
         let inspected = self.api().inspect_container(name, None::<InspectContainerOptions>).await.ok();
+        let patience = inspected.as_ref().map_or(ends::PATIENCE, ends::patience);
         let told = ends::told_to_end(self.api(), inspected.iter(), self.is_remote()).await;
         if !told.is_empty() {
             let mut end = Box::pin(self.api().wait_container(name, None::<WaitContainerOptions>));
             let _ = tokio::time::timeout(patience, end.next()).await;
         }
-    }
-
-    /// How long a container may take to end, as it was created with.
-    async fn patience(&self, name: &str) -> Duration {
-        let inspected = self.api().inspect_container(name, None::<InspectContainerOptions>).await;
-        let seconds = inspected.ok().and_then(|c| c.config?.stop_timeout).and_then(|s| u64::try_from(s).ok());
-        seconds.map_or(IN_USE, Duration::from_secs)
+        containers::stop(self.api(), name, called, patience).await
     }
 
     async fn remove_replica(&self, id: &ReplicaId) -> Result<(), Failure> {

@@ -66,7 +66,7 @@ impl Docker {
 
     pub(super) async fn stop_balancer(&self, id: &BalancerId) -> Result<(), Failure> {
         let name = self.names().balancer(id);
-        containers::stop(self.api(), &name, &id.to_string(), self.patience(&name).await).await?;
+        self.end(&name, &id.to_string()).await?;
         containers::remove(self.api(), &name, &id.to_string()).await?;
         files::remove_unused(self.api(), &self.names().balancer_volume(id)).await
     }
