@@ -7,7 +7,8 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use jiff::Timestamp;
 
-use super::session::{self, Chosen, Session, block_on, identity, interrupted};
+use super::interrupt::interrupted;
+use super::session::{self, Chosen, Session, block_on, identity};
 use super::{ColorWhen, Global};
 use crate::engine::logs::{Line, Logs, Window};
 use crate::error::Exit;

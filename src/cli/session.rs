@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Global;
+use super::interrupt::interrupted;
 use crate::backing;
 use crate::engine::docker::{self, Docker, connect};
 use crate::engine::local::{Local, Places};
@@ -93,31 +93,6 @@ impl Drop for Runtime {
         // A build that was interrupted may still hold a thread; the process ends without it.
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
-        }
-    }
-}
-
-/// Done when the user presses Ctrl-C, or the command is asked to end, from the first time on that it is looked at.
-pub async fn interrupted() {
-    Interruption::listen().comes().await;
-}
-
-/// Ctrl-C and SIGTERM from an instant on, whenever they are looked at: once anybody has listened for them they no longer
-/// end the process, and one that comes while nobody does is lost.
-pub struct Interruption(Option<(Signal, Signal)>);
-
-impl Interruption {
-    /// Begins to listen, within a runtime.
-    pub fn listen() -> Self {
-        Self(signal(SignalKind::interrupt()).ok().zip(signal(SignalKind::terminate()).ok()))
-    }
-
-    /// Done when one has come since.
-    pub async fn comes(&mut self) {
-        let Some((interrupt, terminate)) = &mut self.0 else { return std::future::pending().await };
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
         }
     }
 }
@@ -470,19 +445,5 @@ pub fn unknown<'n>(kind: &str, name: &str, known: impl Iterator<Item = &'n str>)
         Some(near) if strsim::jaro(name, near) > 0.75 => failure.hint(format!("did you mean `{near}`?")),
         Some(_) => failure.hint(format!("there are: {}", known.join(", "))),
         None => failure.hint(format!("the stack has no {kind} at all")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_signal_that_comes_while_nobody_looks_is_kept() {
-        let mut interruption = Interruption::listen();
-        nix::sys::signal::raise(nix::sys::signal::Signal::SIGTERM).unwrap();
-        // Whatever else is waited for in between.
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        tokio::time::timeout(Duration::from_secs(60), interruption.comes()).await.unwrap();
     }
 }

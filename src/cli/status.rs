@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::Result;
 use serde::Serialize;
 
-use super::session::{Session, block_on, interrupted};
+use super::interrupt::interrupted;
+use super::session::{Session, block_on};
 use super::{Global, stdout};
 use crate::engine::usage::{Meter, Usage};
 use crate::engine::{BalancerId, EngineKind, Observed, ObservedBalancer, ObservedReplica};

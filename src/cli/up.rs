@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use super::session::{self, Interruption, Session, block_on, block_on_to_the_end};
+use super::interrupt::Interruption;
+use super::session::{self, Session, block_on, block_on_to_the_end};
 use super::watch::Watch;
 use super::{Global, logs, status, stdout};
 use crate::engine::{BalancerId, Intent, Options, Plan};
