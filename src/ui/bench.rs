@@ -64,10 +64,12 @@ impl LiveBench {
             Some(format!("p50 {}", at(Percentile::P50))),
             Some(format!("p99 {}", at(Percentile::P99))),
         ];
-        parts.into_iter().flatten().fold(String::new(), |line, part| match line.chars().count() + 2 + part.len() {
-            _ if line.is_empty() => part,
-            long if long > width => line,
-            _ => format!("{line}  {part}"),
+        parts.into_iter().flatten().fold(String::new(), |line, part| {
+            match line.chars().count() + 2 + part.chars().count() {
+                _ if line.is_empty() => part,
+                long if long > width => line,
+                _ => format!("{line}  {part}"),
+            }
         })
     }
 }

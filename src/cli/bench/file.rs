@@ -1,17 +1,17 @@
 //! A run described in a file of its own: read, and written from what the flags say.
 
 use std::collections::BTreeMap;
-use std::fmt::{self, Display};
+use std::fmt::Display;
 use std::fs;
-use std::marker::PhantomData;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde::{Deserialize, Serialize};
 use toml_edit::{Array, DocumentMut, InlineTable, Item, TomlError, Value};
 
+use self::place::place_of;
+use self::text::Text;
 use super::values::{Count, Replay, Rps};
 use crate::bench::{
     Config, ConnectTo, Family, Headers, Io, Length, Pacing, Process, Protocol, RequestSpec, Resolve, Slo, Speed,
@@ -19,6 +19,9 @@ use crate::bench::{
 };
 use crate::error::Failure;
 use crate::units::{Name, TimeSpan};
+
+mod place;
+mod text;
 
 /// A bench file: the `[bench.NAME]` tables of a `scalectl.toml`, and beside them what the flags say of a run. Keys that
 /// belong to a flag have its name, with `_` for `-`.
@@ -109,80 +112,6 @@ pub struct BenchFile {
     tls_max: Option<Text<TlsVersion>>,
     #[serde(default)]
     bench: BTreeMap<Name, Workload>,
-}
-
-/// Where a key belongs that is not known where it stands, or means another thing there.
-fn place_of(message: &str, line: &str) -> Option<String> {
-    if message.starts_with("invalid type: integer") && line.trim_start().starts_with("requests") {
-        return Some("how many requests are sent is said above the first table: requests = 10000".to_owned());
-    }
-    let key = message.strip_prefix("unknown field `")?.split('`').next()?;
-    let place = match key {
-        "duration" | "warmup" | "arrivals" | "stages" | "feeds" | "flows" | "rate" => format!("[bench.default]: {key}"),
-        "stage" => "[bench.default]: stages = [\"100rps:30s\"]".to_owned(),
-        "method" | "path" | "body" | "json" | "form" | "user" | "bearer" | "expect_status" | "assert" => {
-            format!("[[bench.default.requests]]: {key}")
-        }
-        "header" => return Some("it is called headers: headers = { accept = \"text/html\" }".to_owned()),
-        "http2" => "the top: http = \"2\"".to_owned(),
-        "rps" | "connections" | "threads" | "slo" | "target" => format!("the top, before the first table: {key}"),
-        _ => return None,
-    };
-    Some(format!("it belongs to {place}"))
-}
-
-/// A value that stands in a file as it stands behind its flag.
-#[derive(Debug, Clone)]
-struct Text<T>(T);
-
-impl<T: Display> Serialize for Text<T> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&self.0)
-    }
-}
-
-impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
-    /// A number is read as its text: `rps = 5` as `--rps 5`.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-        impl<T: FromStr<Err: Display>> de::Visitor<'_> for Visitor<T> {
-            type Value = Text<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a text or a number")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<T>, E> {
-                text.parse().map(Text).map_err(E::custom)
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Text<T>, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Text<T>, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Text<T>, E> {
-                self.visit_str(&number.to_string())
-            }
-        }
-        deserializer.deserialize_any(Visitor(PhantomData))
-    }
-}
-
-impl<N: Serialize> Serialize for Count<N> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.0.serialize(serializer)
-    }
-}
-
-impl<'de, N: TryFrom<u64>> Deserialize<'de> for Count<N> {
-    /// A number, or a text as behind its flag.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Text::<Self>::deserialize(deserializer).map(|text| text.0)
-    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]

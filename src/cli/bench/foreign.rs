@@ -7,8 +7,7 @@ use crate::error::Failure;
 use crate::units::Rate;
 
 /// What others write, and what does it here: flags, or a sentence.
-const FLAGS: [(&str, &str); 69] = [
-    ("--allow-insecure", "--insecure"),
+const FLAGS: [(&str, &str); 60] = [
     ("--body-path", "--body-file FILE"),
     ("--concurrency", "--connections N"),
     ("--cpus", "--threads N"),
@@ -44,7 +43,6 @@ const FLAGS: [(&str, &str); 69] = [
     ("--no-tui", "--quiet"),
     ("--oauth2-bearer", "--bearer TOKEN"),
     ("--output-format", "--output FORMAT"),
-    ("--profile", "--output html=FILE"),
     ("--prometheus-addr", "--metrics-listen ADDRESS:PORT"),
     ("--proxy", "no proxy is used; --connect-to and --resolve say what is connected to"),
     ("--rand-regex-url", "generators in the URL, like '/users/{{ int(1, 1000) }}'"),
@@ -60,23 +58,16 @@ const FLAGS: [(&str, &str); 69] = [
     ("--wait-ongoing-requests-after-deadline", "answers are awaited for --grace TIME"),
     ("--worker-threads", "--threads N"),
     ("--workers", "--connections N"),
-    ("-B", "--bind ADDRESS"),
     ("-I", "--method HEAD"),
     ("-L", "curl's is --redirects N; wrk's percentiles are always printed"),
     ("-R", "--rps RATE"),
     ("-U", "no proxy is used; --connect-to and --resolve say what is connected to"),
     ("-b", "--cookie NAME=VALUE"),
-    ("-e", "--header 'Referer: URL'"),
-    ("-g", "--output FORMAT=FILE"),
     ("-i", "--method HEAD, or --requests N"),
-    ("-l", "--output FORMAT=FILE"),
     ("-s", "wrk's scripts are bench files, --bench-file FILE; curl's silence is --quiet"),
     ("-u", "--user USER:PASSWORD"),
     ("-x", "no proxy is used; --connect-to and --resolve say what is connected to"),
-    ("-K", "connections are always kept, unless --no-keepalive says otherwise"),
     ("--keepalive", "connections are always kept, unless --no-keepalive says otherwise"),
-    ("--name", "its own words in the file's name: --output json=NAME.json"),
-    ("--lazy", "nothing has to be read before the start"),
 ];
 
 /// Words with one dash that others read as a flag of several letters, as Go's programs do, beside the flags that are
