@@ -6,7 +6,7 @@
 pub mod bench;
 #[path = "../../../src/error.rs"]
 pub mod error;
-#[path = "../../../src/cli/bench/file.rs"]
+#[path = "../../../src/cli/bench/file/mod.rs"]
 pub mod file;
 #[path = "../../../src/report/mod.rs"]
 pub mod report;

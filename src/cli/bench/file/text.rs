@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::cli::bench::values::Count;
+use super::super::values::Count;
 
 /// A value that stands in a file as it stands behind its flag.
 #[derive(Debug, Clone)]
