@@ -88,16 +88,14 @@ impl Cadence {
         Woken { at: now.saturating_sub(self.start), is_for_due, is_unread }
     }
 
-    /// It has begun what was due and dealt with so many answers by `now` (nanoseconds after the start). After a sleep
-    /// that is short; whoever pauses the thread then is seen here.
+    /// It has begun what was due and dealt with so many answers by `now` (nanoseconds after the start). Whoever pauses the
+    /// thread then is seen here; and what it does for so long itself keeps other answers waiting, too.
     pub fn worked(&mut self, answers: usize, now: u64) {
         if let Some(gather) = &mut self.gather {
             gather.answered(answers, now);
         }
-        if matches!(self.wait, Wait::Through(_) | Wait::Past(_)) {
-            let awake = self.start.saturating_add(now).saturating_sub(self.woken);
-            self.longest_gap_ns = self.longest_gap_ns.max(awake);
-        }
+        let awake = self.start.saturating_add(now).saturating_sub(self.woken);
+        self.longest_gap_ns = self.longest_gap_ns.max(awake);
     }
 
     /// How to sleep, at `now` (nanoseconds after the start): until the next arrival, the next request that takes too
@@ -282,15 +280,20 @@ mod tests {
     fn late_wake_ups_and_pauses_are_gaps() {
         let mut cadence = cadence(Pacing::Exact);
         assert_eq!(cadence.longest_gap_ns(), 0, "nothing was asked for before the first sleep");
-        // A wait that ends when something comes: what is done then may take its time, but waking late may not.
         cadence.next(0, &ahead(2 * MS));
         cadence.slept(START + 2 * MS);
         assert_eq!(cadence.woke(START + 5 * MS), Woken { at: 5 * MS, is_for_due: false, is_unread: false });
-        cadence.worked(0, 50 * MS);
+        cadence.worked(0, 6 * MS);
         assert_eq!(cadence.longest_gap_ns(), 3 * MS);
         cadence.warmed_up();
         assert_eq!(cadence.longest_gap_ns(), 0);
-        // After a sleep for what is due, being kept from going on is one too.
+        // Being kept from going on is one too: after a wait that ended when something came, as those of a closed loop do,
+        cadence.next(6 * MS, &ahead(20 * MS));
+        cadence.slept(START + 20 * MS);
+        cadence.woke(START + 8 * MS);
+        cadence.worked(1, 10 * MS);
+        assert_eq!(cadence.longest_gap_ns(), 2 * MS);
+        // and after a sleep for what is due.
         cadence.next(50 * MS, &ahead(50 * MS + 100 * US));
         cadence.slept(START + 50 * MS + 100 * US);
         cadence.woke(START + 50 * MS + 100 * US);

@@ -297,9 +297,10 @@ impl Worker {
         (has_ended && is_done) || now >= self.deadline() || self.orders.control.is_aborted()
     }
 
-    /// From here on it watches itself for the result.
+    /// From here on it watches itself for the result. Connections that it could not open are missing from there on, too.
     fn warmed_up(&mut self) {
-        self.watch = SelfWatch { not_opened: self.watch.not_opened, ..SelfWatch::default() };
+        let SelfWatch { not_opened, out_of_descriptors, out_of_ports, .. } = self.watch;
+        self.watch = SelfWatch { not_opened, out_of_descriptors, out_of_ports, ..SelfWatch::default() };
         self.recorder.warmed_up(self.transport.warnings());
     }
 
