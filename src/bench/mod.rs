@@ -71,7 +71,7 @@ pub use run::trial::{Trial, try_out};
 pub use run::{Error, run};
 pub use schedule::pacing::Pacing;
 pub use schedule::replay::{Recording, ReplayError, Speed};
-pub use schedule::stage::{Process, Stage, StageError};
+pub use schedule::stage::{Arrangement, Process, Stage, StageError};
 pub use schedule::{Arrival, Arrivals, Schedule};
 pub use target::protocol::Protocol;
 pub use target::reach::{ConnectTo, Family, Reach, ReachError, Resolve, TlsSettings, TlsVersion};

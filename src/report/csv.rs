@@ -1,5 +1,6 @@
-//! The CSV format: a row for each second of the run, by when requests finished. Times are whole nanoseconds; empty where
-//! nothing finished.
+//! The CSV format: a row for each second of the run, by when requests finished. Times are whole nanoseconds. A percentile
+//! ranks all that ended in its second, failures above all that ended well; it is empty where it lies among them, and
+//! where they are too few for it. A closed loop has no lag.
 
 use std::io::{self, Write};
 
@@ -23,20 +24,17 @@ pub fn csv(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
             .collect::<Vec<_>>();
         for times in [&second.response, &second.service] {
             let distribution = unpacked(times)?;
-            row.extend([Percentile::P50, Percentile::P90, Percentile::P99].map(|p| of_ok(&distribution, p)));
+            let of_all = |p| distribution.percentile(p, second.ended()).value();
+            row.extend([Percentile::P50, Percentile::P90, Percentile::P99].map(of_all));
             row.push(times.max_ns);
         }
-        row.push(of_ok(&unpacked(&second.own_lag)?, Percentile::P99));
-        row.push(second.own_lag.max_ns);
+        let lag = unpacked(&second.own_lag)?;
+        let lags = [lag.percentile(Percentile::P99, lag.count()).value(), second.own_lag.max_ns];
+        row.extend(if summary.setup.is_closed_loop() { [None; 2] } else { lags });
         let cells: Vec<_> = row.iter().map(|cell| cell.map(|number| number.to_string()).unwrap_or_default()).collect();
         writeln!(out, "{}", cells.join(","))?;
     }
     Ok(())
-}
-
-/// A percentile of what finished well in one second: of the requests that did not, nobody knows the second.
-fn of_ok(distribution: &Distribution, percentile: Percentile) -> Option<u64> {
-    distribution.ranked(percentile, distribution.count())
 }
 
 /// A distribution of the series.

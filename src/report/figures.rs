@@ -1,7 +1,7 @@
 //! Numbers as people read them.
 
 use crate::bench::statistics::Interval;
-use crate::bench::{Distribution, Percentile, Quantile, SloResult, Summary};
+use crate::bench::{Distribution, Measure, Percentile, Quantile, SloResult, Summary};
 
 /// A duration in nanoseconds with three significant digits: `123 µs`, `1.23 ms`, `12.3 s`.
 pub fn duration(ns: u64) -> String {
@@ -113,9 +113,11 @@ pub fn interval_or(found: Option<Interval>, otherwise: &str) -> String {
 pub fn slo_value(slo: &SloResult) -> String {
     match slo.value.as_ref().and_then(serde_json::Number::as_f64) {
         None => "none: too many failed".to_owned(),
-        Some(value) if slo.expression.starts_with("errors") => percent(value),
-        Some(value) if slo.expression.starts_with("rate") => rate(value),
-        Some(value) => duration(value as u64),
+        Some(value) => match slo.expression.measure() {
+            Measure::Errors => percent(value),
+            Measure::Rate => rate(value),
+            Measure::Percentile(_) | Measure::Mean | Measure::Max => duration(value as u64),
+        },
     }
 }
 

@@ -62,7 +62,7 @@ impl<W: Write> IntervalLog<W> {
 /// The writer fails, or a histogram of the series cannot be read.
 pub fn hlog(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     let setup = &summary.setup;
-    let mut log = IntervalLog::begin(out, setup.start.unix_ns, &setup.version, setup.rate.is_some())?;
+    let mut log = IntervalLog::begin(out, setup.start.unix_ns, &setup.version, !setup.is_closed_loop())?;
     let mut written = Ok(());
     let mut write = |lap: &Lap| {
         if written.is_ok() {

@@ -29,10 +29,25 @@ pub fn junit(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
     xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     xml.create_element("testsuites").with_attributes(totals).write_inner_content(|xml| {
         let suite = [("name", summary.setup.target.as_str())].into_iter().chain(totals.into_iter().skip(1));
-        xml.create_element("testsuite").with_attributes(suite).write_inner_content(|xml| cases(summary, xml))?;
+        xml.create_element("testsuite").with_attributes(suite).write_inner_content(|xml| {
+            properties(summary, xml)?;
+            cases(summary, xml)
+        })?;
         Ok(())
     })?;
     writeln!(out)
+}
+
+/// What a run is repeated by, and what its times are of.
+fn properties<W: Write>(summary: &Summary, xml: &mut Writer<W>) -> io::Result<()> {
+    let (arrivals, seed) = (summary.setup.arrivals.to_string(), summary.setup.seed.to_string());
+    xml.create_element("properties").write_inner_content(|xml| {
+        for (name, value) in [("arrivals", &arrivals), ("seed", &seed)] {
+            xml.create_element("property").with_attributes([("name", name), ("value", value)]).write_empty()?;
+        }
+        Ok(())
+    })?;
+    Ok(())
 }
 
 fn cases<W: Write>(summary: &Summary, xml: &mut Writer<W>) -> io::Result<()> {

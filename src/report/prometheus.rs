@@ -12,10 +12,22 @@ const RESPONSE: &str = "From when a request was due to the end of its answer";
 ///
 /// The writer fails.
 pub fn prometheus(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
+    let setup = &summary.setup;
+    head(out, "run_info", "gauge", "How the run was made; arrivals of a closed loop omit waiting")?;
+    writeln!(
+        out,
+        "scalectl_bench_run_info{{target=\"{}\",arrivals=\"{}\",seed=\"{}\",version=\"{}\"}} 1",
+        label(&setup.target),
+        setup.arrivals,
+        setup.seed,
+        label(&setup.version)
+    )?;
     requests(out, &summary.counts)?;
     times(out, "response_time", RESPONSE, &summary.response_time_ns)?;
-    times(out, "service_time", "From when a request was sent to the end of its answer", &summary.service_time_ns)?;
-    times(out, "own_lag", "What the generator itself added", &summary.own_lag_ns)?;
+    if !setup.is_closed_loop() {
+        times(out, "service_time", "From when a request was sent to the end of its answer", &summary.service_time_ns)?;
+        times(out, "own_lag", "What the generator itself added", &summary.own_lag_ns)?;
+    }
     if let Some(offered) = summary.offered_rate {
         gauge(out, "offered_rate", "Scheduled requests a second", offered)?;
     }
@@ -25,7 +37,7 @@ pub fn prometheus(summary: &Summary, out: &mut impl Write) -> io::Result<()> {
         head(out, "slo_met", "gauge", "1 where an objective is met")?;
     }
     for slo in &summary.slo {
-        let expression = slo.expression.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+        let expression = label(slo.expression.as_str());
         writeln!(out, "scalectl_bench_slo_met{{objective=\"{expression}\"}} {}", u8::from(slo.ok))?;
     }
     Ok(())
@@ -56,6 +68,11 @@ fn requests(out: &mut impl Write, counts: &Counts) -> io::Result<()> {
         writeln!(out, "scalectl_bench_requests_total{{outcome=\"{outcome}\"}} {number}")?;
     }
     Ok(())
+}
+
+/// A text as the value of a label.
+fn label(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 fn head(out: &mut impl Write, name: &str, kind: &str, help: &str) -> io::Result<()> {

@@ -7,7 +7,7 @@ use anstyle::{AnsiColor, Style};
 use super::chart;
 use super::figures::{PHASES, count, duration, duration_or, interval_or, percent, phases, quantile, rate, slo_value};
 use crate::bench::statistics::{Interval, LEVEL};
-use crate::bench::{Distribution, FlowCounts, Percentile, Process, Summary, WarmUp};
+use crate::bench::{Arrangement, Distribution, FlowCounts, Percentile, Summary, WarmUp};
 
 const TITLE: Style = Style::new().bold();
 const FAINT: Style = Style::new().dimmed();
@@ -77,7 +77,7 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
     line(out, "Target", &shorten(&setup.target, width - 12))?;
     let interrupted = setup.interrupted.then(|| (WARN, "interrupted".to_owned()));
     let load = match setup.rate {
-        Some(mean) if setup.arrivals == "replay" => {
+        Some(mean) if setup.arrivals == Arrangement::Replay => {
             format!("{} rps on average for {} s", trim(mean), trim(seconds))
         }
         Some(mean) if !setup.stages.is_empty() => {
@@ -88,14 +88,14 @@ fn heading(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result<
         None => format!("as fast as it goes for {} s", trim(seconds)),
     };
     let mut load = plain([load]);
-    if setup.rate.is_none() {
+    if setup.is_closed_loop() {
         load.push((WARN, "closed loop: omits waiting".to_owned()));
     }
-    if setup.arrivals == "replay" {
+    if setup.arrivals == Arrangement::Replay {
         let part = if setup.replay_shortened { "the first part of " } else { "" };
         load.extend(plain([format!("replay of {part}a log")]));
     }
-    if setup.arrivals == Process::Poisson.to_string() {
+    if setup.arrivals == Arrangement::Poisson {
         load.extend(plain(["Poisson arrivals".to_owned()]));
     }
     load.extend(interrupted);
@@ -167,8 +167,8 @@ fn warm_up(warmup: &WarmUp) -> Vec<(Style, String)> {
     let seconds = trim(warmup.duration_ns as f64 / 1e9);
     let mut items =
         vec![(FAINT, format!("left out: {seconds} s")), (FAINT, format!("{} scheduled", count(c.scheduled)))];
-    if c.ok < c.scheduled {
-        items.push((BAD, format!("{} not ok", count(c.scheduled - c.ok))));
+    if c.not_ok() > 0 {
+        items.push((BAD, format!("{} not ok", count(c.not_ok()))));
     }
     items.extend(
         [("p50", Percentile::P50), ("p99", Percentile::P99)].map(|(name, p)| (FAINT, format!("{name} {}", at(p)))),
@@ -186,7 +186,7 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
         ("own lag", &histograms.own_lag),
     ];
     // In a closed loop nothing waits, so that the first says it all.
-    let shown = if summary.setup.rate.is_some() { &all[..] } else { &all[..1] };
+    let shown = if summary.setup.is_closed_loop() { &all[..1] } else { &all[..] };
     let columns: Vec<_> = shown.iter().map(|(_, distribution)| *distribution).collect();
     let intervals = [&summary.intervals.response_time_ns, &summary.intervals.service_time_ns];
     // An interval needs 16 columns, as 999 µs–1.00 ms; where there is no room, JSON has them.
@@ -239,7 +239,7 @@ fn latencies(summary: &Summary, out: &mut impl Write, width: usize) -> io::Resul
     for piece in refused(summary).iter().flat_map(|note| wrap(note, width - 12)) {
         writeln!(out, "{:11} {FAINT}{piece}{FAINT:#}", "")?;
     }
-    let lost = scheduled - summary.counts.ok;
+    let lost = summary.counts.not_ok();
     if lost > 0 {
         let note = format!(
             "max and mean leave out {} that did not end well; the percentiles rank them above all others",
@@ -309,17 +309,17 @@ fn requests(summary: &Summary, out: &mut impl Write, width: usize) -> io::Result
     writeln!(
         out,
         "{TITLE}{:<space$}{:>10}{:>10}{:>10}{:>10}{TITLE:#}",
-        "By request", "scheduled", "failed", "p50", "p99"
+        "By request", "scheduled", "not ok", "p50", "p99"
     )?;
     for request in &summary.requests {
         let c = &request.counts;
         let response = &request.histograms.response;
         let at = |p| quantile(response.percentile(p, c.scheduled));
-        let failed = count(c.scheduled - c.ok);
-        let style = if c.ok == c.scheduled { FAINT } else { BAD };
+        let lost = count(c.not_ok());
+        let style = if c.not_ok() == 0 { FAINT } else { BAD };
         writeln!(
             out,
-            "{:<space$}{:>10}{style}{failed:>10}{style:#}{:>10}{:>10}",
+            "{:<space$}{:>10}{style}{lost:>10}{style:#}{:>10}{:>10}",
             shorten(&request.name, space - 1),
             count(c.scheduled),
             at(Percentile::P50),

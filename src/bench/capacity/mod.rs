@@ -372,7 +372,7 @@ mod tests {
         assert!(one.is_like(&Broken::Errors { share: 0.2 }) && !one.is_like(&Broken::Unsent { count: 1 }));
         let json = serde_json::to_value(&one).unwrap();
         assert_eq!(json, serde_json::json!({"kind": "errors", "share": 0.1}));
-        let slo = Broken::Slo(SloResult { expression: "p99<1ms".to_owned(), value: Some(2.into()), ok: false });
+        let slo = Broken::Slo(SloResult { expression: "p99<1ms".parse().unwrap(), value: Some(2.into()), ok: false });
         assert_eq!(serde_json::from_value::<Broken>(serde_json::to_value(&slo).unwrap()).unwrap(), slo);
     }
 }

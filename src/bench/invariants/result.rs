@@ -15,6 +15,7 @@ use crate::bench::result::compare::{Change, Comparison, Finding};
 use crate::bench::result::summary::{Connections, Parts, Setup, Streams, Summary};
 use crate::bench::result::verdict::{SelfWatch, Verdict};
 use crate::bench::result::warmup::WarmUp;
+use crate::bench::schedule::stage::Arrangement;
 
 const MS: u64 = 1_000_000;
 const SECOND_NS: u64 = 1000 * MS;
@@ -303,9 +304,9 @@ fn make() -> Summary {
         duration_ns,
         tally,
         warmup: Some(WarmUp::of(&warm, SECOND_NS)),
-        series: series.finish(),
+        series: series.finish(duration_ns),
         slo,
-        verdict: Verdict { trusted: false, reasons: vec!["a reason".to_owned()], notes: vec!["a note".to_owned()] },
+        verdict: Verdict::new(vec!["a reason".to_owned()], vec!["a note".to_owned()]),
         generator: SelfWatch::default(),
         connections: Connections { limit: 16, at_start: 8, peak: 9, opened: 12, streams },
     })
@@ -316,7 +317,7 @@ fn setup() -> Setup {
         target: "http://127.0.0.1:1/".to_owned(),
         version: "0.1.0".to_owned(),
         rate: Some(20.0),
-        arrivals: "constant".to_owned(),
+        arrivals: Arrangement::Constant,
         stages: "20rps:2500ms".parse().into_iter().collect(),
         merged: Vec::new(),
         replay_shortened: false,

@@ -42,14 +42,11 @@ pub fn sendable(config: &Config, folder: &Path) {
     }
 }
 
-fn specs(config: &Config) -> impl Iterator<Item = &RequestSpec> {
-    config.requests.iter().chain(config.flows.iter().flat_map(|flow| &flow.steps))
-}
-
 fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let feeds = config.feeds.values().map(|feed| feed.file.as_path());
-    let bodies = specs(config).filter_map(|spec| spec.body_file.as_deref());
-    let parts = specs(config).flat_map(|spec| spec.multipart.values()).filter_map(|value| value.strip_prefix('@'));
+    let bodies = config.every_request().filter_map(|spec| spec.body_file.as_deref());
+    let parts =
+        config.every_request().flat_map(|spec| spec.multipart.values()).filter_map(|value| value.strip_prefix('@'));
     feeds.chain(bodies).chain(parts.map(Path::new))
 }
 
@@ -72,7 +69,7 @@ fn arrivals(config: &Config) {
 }
 
 fn requests(config: &Config, mix: &Mix) {
-    let specs: Vec<_> = specs(config).collect();
+    let specs: Vec<_> = config.every_request().collect();
     let kinds = mix.names().len();
     assert_eq!(kinds, specs.len().max(1));
     let mut room = Room::default();

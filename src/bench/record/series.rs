@@ -65,6 +65,14 @@ pub fn second_of(ns: u64) -> u64 {
     ns / SECOND_NS
 }
 
+impl Second {
+    /// How many ended in it, well or not.
+    pub fn ended(&self) -> u64 {
+        // A file that was made by hand may hold any numbers.
+        [self.http_error, self.network_error, self.timeout].into_iter().fold(self.ok, u64::saturating_add)
+    }
+}
+
 /// What finished in one second.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Second {
@@ -138,8 +146,8 @@ impl Series {
         }
     }
 
-    /// All seconds from the start to the last one in which something finished, empty ones included.
-    pub fn finish(self) -> Vec<Second> {
+    /// All seconds of a schedule of `duration_ns`, and those after it in which something finished, empty ones included.
+    pub fn finish(self, duration_ns: u64) -> Vec<Second> {
         let mut seconds = BTreeMap::new();
         for second in self.packed.finish().into_iter().chain(self.open.values().map(Second::from)) {
             match seconds.remove(&second.second) {
@@ -148,8 +156,10 @@ impl Series {
                 Some(earlier) => seconds.insert(second.second, sum(&earlier, &second).unwrap_or(earlier)),
             };
         }
-        let Some(last) = seconds.keys().next_back().copied() else { return Vec::new() };
-        (0..=last).map(|n| seconds.remove(&n).unwrap_or_else(|| Second::from(&OpenSecond::new(n)))).collect()
+        let finished = seconds.keys().next_back().map_or(0, |last| last + 1);
+        (0..finished.max(duration_ns.div_ceil(SECOND_NS)))
+            .map(|n| seconds.remove(&n).unwrap_or_else(|| Second::from(&OpenSecond::new(n))))
+            .collect()
     }
 }
 
@@ -194,8 +204,8 @@ mod tests {
         for number in [0, 1, 3, 4, 5, 6, 7, 8, 0, 9] {
             series.add(&row(number));
         }
-        let seconds = series.finish();
-        assert_eq!(seconds.iter().map(|s| s.ok).collect::<Vec<_>>(), [2, 1, 0, 1, 1, 1, 1, 1, 1, 1]);
+        let seconds = series.finish(11 * SECOND_NS + 1);
+        assert_eq!(seconds.iter().map(|s| s.ok).collect::<Vec<_>>(), [2, 1, 0, 1, 1, 1, 1, 1, 1, 1, 0, 0]);
         assert_eq!(seconds[0].response.count, 2);
         assert!(seconds.iter().enumerate().all(|(i, s)| s.second == i as u64));
     }

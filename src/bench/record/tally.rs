@@ -10,8 +10,8 @@ use super::distribution::Distribution;
 use super::sample::{FaultKind, Outcome, Sample};
 use crate::bench::request::flows::FlowCounts;
 
-/// How many failing exchanges are kept as evidence.
-const EVIDENCE: usize = 5;
+/// How many failing exchanges of each kind are kept as evidence: there are only so many kinds.
+const EVIDENCE: usize = 2;
 
 /// How many requests ended how. Nothing is dropped: see [`Counts::holds`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -53,7 +53,18 @@ impl Counts {
 
     /// 1 − ok / scheduled.
     pub fn error_rate(&self) -> f64 {
-        if self.scheduled == 0 { 0.0 } else { (self.scheduled - self.ok) as f64 / self.scheduled as f64 }
+        if self.scheduled == 0 { 0.0 } else { self.not_ok() as f64 / self.scheduled as f64 }
+    }
+
+    /// How many were sent and failed, whatever the reason; of those still under way nobody knows.
+    pub fn failed(&self) -> u64 {
+        // A file that was made by hand may hold any numbers.
+        self.http_error.saturating_add(self.network_error).saturating_add(self.timeout)
+    }
+
+    /// How many did not end well, whether they failed, were under way at the end, or were not sent.
+    pub fn not_ok(&self) -> u64 {
+        self.scheduled.saturating_sub(self.ok)
     }
 
     fn record(&mut self, sample: &Sample) {
@@ -205,7 +216,7 @@ pub struct Tally {
     pub status: BTreeMap<u16, u64>,
     /// Failures by kind.
     pub errors: BTreeMap<FaultKind, u64>,
-    /// The first failing exchanges.
+    /// The first failing exchanges of every kind, by when they failed.
     pub evidence: Vec<Evidence>,
     /// By kind of request.
     pub kinds: Vec<KindTally>,
@@ -284,9 +295,7 @@ impl Tally {
     }
 
     fn keep(&mut self, sample: &Sample, kind: FaultKind, detail: &str) {
-        let same = self.evidence.iter().filter(|e| e.kind == kind).count();
-        // The first two of every kind say more than the first five of one.
-        if same >= 2 || self.evidence.len() >= 2 * EVIDENCE {
+        if self.evidence.iter().filter(|e| e.kind == kind).count() >= EVIDENCE {
             return;
         }
         self.evidence.push(Evidence {
@@ -313,7 +322,12 @@ impl Tally {
         }
         self.evidence.extend(other.evidence.iter().cloned());
         self.evidence.sort_by_key(|e| (e.finished_ns, e.n));
-        self.evidence.truncate(EVIDENCE);
+        let mut kept = BTreeMap::<FaultKind, usize>::new();
+        self.evidence.retain(|evidence| {
+            let same = kept.entry(evidence.kind).or_default();
+            *same += 1;
+            *same <= EVIDENCE
+        });
         for kind in &other.kinds {
             match self.kinds.iter_mut().find(|k| k.name == kind.name) {
                 Some(own) => {
@@ -396,15 +410,13 @@ mod tests {
         assert!(whole.counts.holds());
         assert_eq!((whole.counts.scheduled, whole.counts.unsent), (1000, 20));
         assert!(whole.kinds.iter().all(|k| k.counts.holds() && k.counts.scheduled == 500));
+        let kept: Vec<_> = whole.evidence.iter().map(|e| e.n).collect();
+        assert_eq!(kept, [0, 1, 2, 10], "two of each kind");
         for parts in [2, 3, 16] {
             let mut merged = Tally::new(&names);
             for k in 0..parts {
                 merged.merge(&tally(&mut (k..1000).step_by(parts as usize)));
             }
-            let (mut merged, mut whole) = (merged, whole.clone());
-            // Which exchanges are kept as evidence is a choice, not a count.
-            merged.evidence.clear();
-            whole.evidence.clear();
             assert_eq!(merged, whole, "{parts} parts");
         }
     }

@@ -36,7 +36,7 @@ pub struct Workload {
     /// Files whose rows give values, `{{ users.email }}`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub feeds: BTreeMap<String, FeedSpec>,
-    /// The mix; empty, without flows either, means one `GET /`.
+    /// The mix; empty, without flows either, means one GET of the target's path.
     #[serde(default)]
     pub requests: Vec<RequestSpec>,
     /// Sequences of requests, part of the mix.
@@ -45,11 +45,15 @@ pub struct Workload {
 }
 
 impl Workload {
+    /// Its requests, the steps of flows among them.
+    pub fn every_request(&self) -> impl Iterator<Item = &RequestSpec> {
+        every(&self.requests, &self.flows)
+    }
+
     /// Makes the paths of files begin at `folder`; absolute ones stay.
     pub fn begin_paths_at(&mut self, folder: &Path) {
         self.feeds.values_mut().for_each(|feed| feed.file = folder.join(&feed.file));
-        let steps = self.flows.iter_mut().flat_map(|flow| &mut flow.steps);
-        for request in self.requests.iter_mut().chain(steps) {
+        for request in every_mut(&mut self.requests, &mut self.flows) {
             if let Some(file) = &mut request.body_file {
                 *file = folder.join(&*file);
             }
@@ -60,6 +64,19 @@ impl Workload {
             }
         }
     }
+}
+
+/// All requests of a workload: those alone, then the steps of its flows.
+pub fn every<'a>(requests: &'a [RequestSpec], flows: &'a [FlowSpec]) -> impl Iterator<Item = &'a RequestSpec> {
+    requests.iter().chain(flows.iter().flat_map(|flow| &flow.steps))
+}
+
+/// The same, to be changed.
+pub fn every_mut<'a>(
+    requests: &'a mut [RequestSpec],
+    flows: &'a mut [FlowSpec],
+) -> impl Iterator<Item = &'a mut RequestSpec> {
+    requests.iter_mut().chain(flows.iter_mut().flat_map(|flow| &mut flow.steps))
 }
 
 /// One kind of request of a mix, or a step of a flow. Texts may hold generators and values: `{{ zipf(1, 10000) }}`,

@@ -54,6 +54,9 @@ impl Summary {
         if self.elapsed_ns < self.duration_ns {
             return Err(format!("it took {} ns, and its schedule {} ns", self.elapsed_ns, self.duration_ns));
         }
+        if self.verdict.trusted != self.verdict.reasons.is_empty() {
+            return Err("its verdict and the reasons for it do not agree".to_owned());
+        }
         self.check_numbers()?;
         self.check_counts()?;
         self.check_seconds()?;

@@ -98,13 +98,10 @@ impl Summary {
             parts.connections.merge(&result.connections);
             verdicts.push(result.verdict.clone());
         }
-        parts.series = series.finish();
+        // Each of them covers its schedule.
+        parts.series = series.finish(0);
         let together = |of: fn(&Verdict) -> &Vec<String>| verdicts.iter().flat_map(|v| of(v).clone()).collect();
-        parts.verdict = Verdict {
-            trusted: verdicts.iter().all(|v| v.trusted),
-            reasons: together(|v| &v.reasons),
-            notes: together(|v| &v.notes),
-        };
+        parts.verdict = Verdict::new(together(|v| &v.reasons), together(|v| &v.notes));
         parts.verdict.notes.extend(differing_targets(results));
         parts.verdict.notes.extend(one_after_the_other(results));
         let measured = Measured {
@@ -112,8 +109,7 @@ impl Summary {
             scheduled: parts.tally.counts.scheduled,
             achieved_rate: achieved_rate(&parts.tally, parts.duration_ns),
         };
-        let expressions = parts.slo.iter().map(|slo| slo.expression.parse::<super::slo::Slo>());
-        parts.slo = expressions.flatten().map(|slo| slo.evaluate(measured)).collect();
+        parts.slo = parts.slo.iter().map(|slo| slo.expression.evaluate(measured)).collect();
         Ok(Self::new(parts))
     }
 
@@ -161,7 +157,7 @@ impl Summary {
     /// How its arrivals were laid out.
     pub(super) fn kind_of_schedule(&self) -> String {
         let Setup { arrivals, stages, .. } = &self.setup;
-        if stages.is_empty() { arrivals.clone() } else { format!("{arrivals} in stages") }
+        if stages.is_empty() { arrivals.to_string() } else { format!("{arrivals} in stages") }
     }
 }
 
@@ -237,6 +233,7 @@ pub(in crate::bench) mod tests {
     use crate::bench::result::slo::{Slo, SloResult};
     use crate::bench::result::verdict::SelfWatch;
     use crate::bench::result::warmup::WarmUp;
+    use crate::bench::schedule::stage::Arrangement;
 
     const MS: u64 = 1_000_000;
 
@@ -249,7 +246,7 @@ pub(in crate::bench) mod tests {
             target: "http://127.0.0.1:80/".to_owned(),
             version: "0".to_owned(),
             rate: Some(100.0),
-            arrivals: "constant".to_owned(),
+            arrivals: Arrangement::Constant,
             stages: Vec::new(),
             merged: Vec::new(),
             replay_shortened: false,
@@ -332,7 +329,7 @@ pub(in crate::bench) mod tests {
         assert!(schema.contains("schemas scalectl.bench/1 and scalectl.bench/9"), "{schema}");
         let warm_up = merged(|r| r.warmup = Some(WarmUp::of(&Tally::default(), 1_000 * MS))).unwrap_err();
         assert_eq!(warm_up, "results of warm-ups none and 1.000 s cannot be merged");
-        let schedule = merged(|r| r.setup.arrivals = "poisson".to_owned()).unwrap_err();
+        let schedule = merged(|r| r.setup.arrivals = Arrangement::Poisson).unwrap_err();
         assert_eq!(schedule, "results of kinds of schedule constant and poisson cannot be merged");
         let staged = merged(|r| r.setup.stages = vec!["100rps:1s".parse().unwrap()]).unwrap_err();
         assert_eq!(staged, "results of kinds of schedule constant and constant in stages cannot be merged");

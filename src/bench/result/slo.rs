@@ -37,8 +37,9 @@ pub enum Comparison {
     AtLeast,
 }
 
-/// One objective.
-#[derive(Debug, Clone, PartialEq)]
+/// One objective; in files, a text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Slo {
     measure: Measure,
     comparison: Comparison,
@@ -69,8 +70,8 @@ pub struct Measured<'a> {
 /// How a result stands to one objective.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SloResult {
-    /// The objective as it was written.
-    pub expression: String,
+    /// The objective.
+    pub expression: Slo,
     /// What was measured: nanoseconds, a fraction, or a rate; `null` where the percentile has no value.
     pub value: Option<serde_json::Number>,
     /// Whether it is met.
@@ -132,6 +133,20 @@ impl FromStr for Slo {
     }
 }
 
+impl TryFrom<String> for Slo {
+    type Error = SloError;
+
+    fn try_from(text: String) -> Result<Self, SloError> {
+        text.parse()
+    }
+}
+
+impl From<Slo> for String {
+    fn from(slo: Slo) -> Self {
+        slo.text
+    }
+}
+
 impl fmt::Display for Slo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.text)
@@ -139,6 +154,11 @@ impl fmt::Display for Slo {
 }
 
 impl Slo {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// What it is about.
     pub fn measure(&self) -> Measure {
         self.measure
@@ -178,7 +198,7 @@ impl Slo {
             Comparison::Above => *value > self.limit,
             Comparison::AtLeast => *value >= self.limit,
         });
-        SloResult { expression: self.text.clone(), value: value.map(|(_, number)| number), ok }
+        SloResult { expression: self.clone(), value: value.map(|(_, number)| number), ok }
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::slo::SloResult;
 use super::statistics::Intervals;
-use super::verdict::{MOVED_NS, SelfWatch, Verdict};
+use super::verdict::{SelfWatch, Verdict, moves};
 use super::warmup::WarmUp;
 use crate::bench::clock::{Start, Timestamps};
 use crate::bench::record::batches::Batches;
@@ -16,7 +16,7 @@ use crate::bench::record::series::Second;
 use crate::bench::record::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
 use crate::bench::request::flows::FlowCounts;
 use crate::bench::run::guard::Aborted;
-use crate::bench::schedule::stage::Stage;
+use crate::bench::schedule::stage::{Arrangement, Stage};
 
 /// Name and version of the JSON form.
 pub const SCHEMA: &str = "scalectl.bench/1";
@@ -114,8 +114,8 @@ pub struct Setup {
     pub version: String,
     /// Arrivals a second that were asked for, of stages and of a log their mean; `None` in a closed loop.
     pub rate: Option<f64>,
-    /// How arrivals were laid out: `constant`, `poisson`, `replay` or `closed_loop`.
-    pub arrivals: String,
+    /// Where the arrivals came from.
+    pub arrivals: Arrangement,
     /// The stages of the schedule, where it has any.
     #[serde(default)]
     pub stages: Vec<Stage>,
@@ -154,6 +154,13 @@ pub struct Setup {
     pub aborted: Option<Aborted>,
     /// Whether the user ended it early.
     pub interrupted: bool,
+}
+
+impl Setup {
+    /// Whether requests were sent as fast as the target answered: nothing waited then, and no lag has a meaning.
+    pub fn is_closed_loop(&self) -> bool {
+        self.rate.is_none()
+    }
 }
 
 /// The figures of one kind of request.
@@ -310,10 +317,12 @@ impl Summary {
     /// a millisecond, and a tenth of the response time, on average; or until the end. In a closed loop their number is
     /// what was asked for.
     pub fn short_of_connections(&self) -> Option<u64> {
-        self.setup.rate?;
+        if self.setup.is_closed_loop() {
+            return None;
+        }
         let Connections { limit, peak, .. } = self.connections;
         let wait = self.pool_wait_ns.mean.unwrap_or(0);
-        let is_long = wait > MOVED_NS && wait > self.response_time_ns.mean.unwrap_or(0) / 10;
+        let is_long = moves(wait, self.response_time_ns.mean.unwrap_or(0));
         (limit > 0 && peak >= limit && (is_long || self.counts.unsent > 0)).then_some(limit)
     }
 
@@ -338,7 +347,7 @@ impl Summary {
         let intervals = Intervals::of(&batches, &distributions.response, &distributions.service, counts.scheduled);
         let ranked = |distribution: &Distribution, population| Latency::of(distribution, population);
         let failed = distributions.failed.count();
-        let is_closed_loop = setup.rate.is_none();
+        let is_closed_loop = setup.is_closed_loop();
         let lag = |distribution, population| {
             if is_closed_loop { Latency::default() } else { Latency::of(distribution, population) }
         };

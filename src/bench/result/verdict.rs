@@ -10,10 +10,17 @@ use crate::bench::record::distribution::Percentile;
 use crate::bench::record::tally::Tally;
 use crate::bench::schedule::pacing::Pacing;
 
-/// Shares and spans beyond which the generator is to blame.
-pub(in crate::bench) const MOVED_NS: u64 = 1_000_000;
+/// The least by which something has to move a figure to matter.
+const MOVED_NS: u64 = 1_000_000;
+/// The longest gap in a loop that does no harm.
 const GAP_NS: u64 = 100_000_000;
+/// The most time that may be stolen from a run, or a hundredth of it where that is more.
 const STOLEN_NS: u64 = 100_000_000;
+
+/// Whether so much, of a time or on top of it, moves that time: by more than a tenth, and a millisecond.
+pub(super) fn moves(part_ns: u64, whole_ns: u64) -> bool {
+    part_ns > MOVED_NS && part_ns > whole_ns / 10
+}
 
 /// What the generator observed of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -26,7 +33,8 @@ pub struct SelfWatch {
     pub never_idle_ns: u64,
     /// How long its control group was throttled, in nanoseconds.
     pub throttled_ns: u64,
-    /// Longest time by which one of its loops woke later than it had asked for, or stood still, in nanoseconds.
+    /// Longest time by which one of its loops woke later than it had asked for, or did not look at what had come, in
+    /// nanoseconds.
     pub longest_gap_ns: u64,
     /// Requests that stayed unsent although a connection was free.
     pub unsent_while_free: u64,
@@ -64,6 +72,35 @@ pub struct Verdict {
     pub reasons: Vec<String>,
     /// What is worth knowing but does no harm.
     pub notes: Vec<String>,
+}
+
+impl Verdict {
+    /// Trusted where there is no reason against it.
+    pub fn new(reasons: Vec<String>, notes: Vec<String>) -> Self {
+        Self { trusted: reasons.is_empty(), reasons, notes }
+    }
+
+    /// Adds a reason not to trust.
+    fn blame(&mut self, reason: String) {
+        self.reasons.push(reason);
+        self.trusted = false;
+    }
+
+    /// Adds that all of `limit` connections were in use while requests waited for one. `usual` is how many there may be
+    /// where nobody gave a number: fewer are the file limit's doing. Not much fewer change little, then it is the target
+    /// that is slow; less than half of them are too few to tell.
+    pub(in crate::bench) fn few_connections(&mut self, limit: u64, usual: Option<u64>) {
+        let waited = format!("all {limit} connections were in use, and requests waited for one");
+        match usual.filter(|usual| limit < *usual) {
+            None => self
+                .notes
+                .push(format!("{waited}: if the target could answer more at the same time, raise --connections")),
+            Some(usual) => {
+                let said = format!("{waited}: the file limit allows no more, raise `ulimit -n`");
+                if limit < usual / 2 { self.blame(said) } else { self.notes.push(said) }
+            }
+        }
+    }
 }
 
 /// Judges a run of `duration_ns` that was paced so.
@@ -110,9 +147,12 @@ pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64, p
     }
     if watch.longest_gap_ns > GAP_NS {
         let gap = millis(watch.longest_gap_ns);
-        reasons.push(format!("its loop stood still for {gap}: something paused it, run it on an idle machine"));
+        reasons.push(format!(
+            "its loop stood still for {gap}: something paused it, or it had too much to do at once; run it on an idle \
+             machine, or raise --threads"
+        ));
     } else if watch.longest_gap_ns > GAP_NS / 10 {
-        notes.push(format!("its loop woke up to {} late", millis(watch.longest_gap_ns)));
+        notes.push(format!("its loop was up to {} late", millis(watch.longest_gap_ns)));
     }
     if watch.unsent_while_free > 0 {
         let unsent = watch.unsent_while_free;
@@ -133,7 +173,7 @@ pub fn judge(watch: &SelfWatch, tally: &Tally, slos: &[Slo], duration_ns: u64, p
     if watch.not_opened > 0 {
         notes.push(format!("{} connections could not be opened before the start", watch.not_opened));
     }
-    Verdict { trusted: reasons.is_empty(), reasons, notes }
+    Verdict::new(reasons, notes)
 }
 
 /// Whether the waits for a processor were long, not only many.
@@ -156,7 +196,7 @@ fn waiting_moves(tally: &Tally) -> bool {
     let (wait, response) = (&tally.distributions.pool_wait, &tally.distributions.response);
     let wait = wait.ranked(Percentile::P99, tally.counts.sent).unwrap_or(u64::MAX);
     let response = response.ranked(Percentile::P99, response.count()).unwrap_or(0);
-    wait > MOVED_NS && wait > response / 10
+    moves(wait, response)
 }
 
 /// Whether a step of pacing is the cause of so much lag: of what is beyond it the machine is.
@@ -187,7 +227,7 @@ fn moved_by_own_lag(tally: &Tally, slos: &[Slo]) -> Option<(String, u64)> {
     let (name, with, without) = values.into_iter().find_map(|(name, with, without)| {
         let (with, without) = (with?, without?);
         let moved = with.saturating_sub(without);
-        (moved > MOVED_NS && moved > without / 10).then_some((name, with, without))
+        moves(moved, without).then_some((name, with, without))
     })?;
     let moved = format!("its own lag moved {name} from {} to {}", millis(without), millis(with));
     Some((moved, with.saturating_sub(without)))
@@ -235,9 +275,7 @@ mod tests {
 
     fn trusted(watch: SelfWatch, tally: &Tally, slos: &[&str]) -> bool {
         let slos: Vec<Slo> = slos.iter().map(|s| s.parse().unwrap()).collect();
-        let verdict = judge(&watch, tally, &slos, T, Pacing::Exact);
-        assert_eq!(verdict.trusted, verdict.reasons.is_empty());
-        verdict.trusted
+        judge(&watch, tally, &slos, T, Pacing::Exact).trusted
     }
 
     #[test]
@@ -259,6 +297,22 @@ mod tests {
         let long = run(20, 1_500_000);
         let reasons = |watch| judge(&watch, &long, &[], T, Pacing::Exact).reasons.len();
         assert_eq!(reasons(watch), reasons(SelfWatch::default()) + 1);
+    }
+
+    #[test]
+    fn few_connections_are_to_blame_where_the_file_limit_allows_no_more() {
+        for (limit, usual, trusted, advice) in [
+            (511, Some(1024), false, "ulimit"),
+            (512, Some(1024), true, "ulimit"),
+            (1024, Some(1024), true, "--connections"),
+            (8, None, true, "--connections"),
+        ] {
+            let mut verdict = Verdict::new(Vec::new(), Vec::new());
+            verdict.few_connections(limit, usual);
+            assert_eq!(verdict.trusted, trusted, "{limit} of {usual:?}");
+            let said = verdict.reasons.iter().chain(&verdict.notes).next().unwrap();
+            assert!(said.contains(advice), "{said}");
+        }
     }
 
     #[test]

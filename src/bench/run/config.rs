@@ -11,7 +11,7 @@ use crate::bench::answer::unpack;
 use crate::bench::clock::nanos;
 use crate::bench::control::Control;
 use crate::bench::request::mix::{Ingredients, Mix, MixError};
-use crate::bench::request::workload::{FeedSpec, FlowSpec, RequestSpec, Workload};
+use crate::bench::request::workload::{FeedSpec, FlowSpec, RequestSpec, Workload, every, every_mut};
 use crate::bench::result::slo::Slo;
 use crate::bench::schedule::Schedule;
 use crate::bench::schedule::pacing::Pacing;
@@ -216,6 +216,16 @@ impl Config {
         self.feeds.clone_from(&workload.feeds);
     }
 
+    /// Its requests, the steps of flows among them.
+    pub fn every_request(&self) -> impl Iterator<Item = &RequestSpec> {
+        every(&self.requests, &self.flows)
+    }
+
+    /// The same, to be changed.
+    pub fn every_request_mut(&mut self) -> impl Iterator<Item = &mut RequestSpec> {
+        every_mut(&mut self.requests, &mut self.flows)
+    }
+
     /// The mix, compiled.
     ///
     /// # Errors
@@ -225,8 +235,7 @@ impl Config {
         let is_default = self.requests.is_empty() && self.flows.is_empty();
         let mut requests = if is_default { vec![RequestSpec::get(&self.target.path)] } else { self.requests.clone() };
         let mut flows = self.flows.clone();
-        let steps = flows.iter_mut().flat_map(|flow| &mut flow.steps);
-        for request in requests.iter_mut().chain(steps) {
+        for request in every_mut(&mut requests, &mut flows) {
             self.reach.adapt(request);
             if self.compressed && !request.headers.has("accept-encoding") {
                 request.headers.add("accept-encoding", unpack::ACCEPTED);

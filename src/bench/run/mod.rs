@@ -17,6 +17,7 @@ use self::config::{Config, ConfigError};
 use self::guard::Guard;
 use self::progress::{Observer, Shard, Snapshot, Started};
 use super::clock::{Start, Timestamps, nanos, now_ns};
+use super::schedule::stage::Arrangement;
 use super::schedule::{SECOND_NS, Schedule};
 use super::transport::{DialError, Dialer};
 use super::worker::{self, Event, Orders, Report};
@@ -93,20 +94,7 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
     summary.verdict.notes.extend(config.reach.notes(&config.target));
     summary.verdict.notes.extend(only_redirects(config, &summary));
     if let Some(limit) = summary.short_of_connections() {
-        let waited = format!("all {limit} connections were in use, and requests waited for one");
-        let is_by_files = config.connections.is_none() && limit < Config::DEMAND_CONNECTIONS;
-        let advice = match is_by_files {
-            true => "the file limit allows no more, raise `ulimit -n`",
-            false => "if the target could answer more at the same time, raise --connections",
-        };
-        let said = format!("{waited}: {advice}");
-        // Not much fewer than there would be otherwise change little: then it is the target that is slow.
-        if is_by_files && limit < Config::DEMAND_CONNECTIONS / 2 {
-            summary.verdict.reasons.push(said);
-            summary.verdict.trusted = false;
-        } else {
-            summary.verdict.notes.push(said);
-        }
+        summary.verdict.few_connections(limit, config.connections.is_none().then_some(Config::DEMAND_CONNECTIONS));
     }
     Ok(summary)
 }
@@ -115,7 +103,7 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
 fn only_redirects(config: &Config, summary: &Summary) -> Option<String> {
     let is_redirect = |status: &u16| matches!(status, 301 | 302 | 303 | 307 | 308);
     let is_all = !summary.status.is_empty() && summary.status.keys().all(is_redirect);
-    let is_expected = config.requests.iter().any(|request| request.expect_status.is_some());
+    let is_expected = config.every_request().any(|request| request.expect_status.is_some());
     (is_all && config.redirects == 0 && !is_expected)
         .then(|| "every answer was a redirect; --redirects N follows them".to_owned())
 }
@@ -384,12 +372,12 @@ fn rate(config: &Config) -> Option<f64> {
     }
 }
 
-/// How arrivals are laid out.
-fn arrivals(config: &Config) -> String {
+/// Where the arrivals come from.
+fn arrivals(config: &Config) -> Arrangement {
     match &config.replay {
-        Some(_) => "replay".to_owned(),
-        None if config.closed_loop => "closed_loop".to_owned(),
-        None => config.arrivals.to_string(),
+        Some(_) => Arrangement::Replay,
+        None if config.closed_loop => Arrangement::ClosedLoop,
+        None => config.arrivals.into(),
     }
 }
 
@@ -447,7 +435,7 @@ fn conclude(
         duration_ns,
         tally,
         warmup,
-        series: series.finish(),
+        series: series.finish(duration_ns),
         slo,
         verdict,
         generator,

@@ -101,7 +101,7 @@ impl Snapshot {
 
     /// Requests that have failed so far.
     pub fn failed(&self) -> u64 {
-        self.counts.http_error + self.counts.network_error + self.counts.timeout
+        self.counts.failed()
     }
 }
 

@@ -47,6 +47,40 @@ impl fmt::Display for Process {
     }
 }
 
+/// Where the arrivals of a run came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrangement {
+    /// A rate, evenly spaced.
+    Constant,
+    /// A rate, as a Poisson process.
+    Poisson,
+    /// A log.
+    Replay,
+    /// The answers before them: as fast as the target goes.
+    ClosedLoop,
+}
+
+impl From<Process> for Arrangement {
+    fn from(process: Process) -> Self {
+        match process {
+            Process::Constant => Self::Constant,
+            Process::Poisson => Self::Poisson,
+        }
+    }
+}
+
+impl fmt::Display for Arrangement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Constant => "constant",
+            Self::Poisson => "poisson",
+            Self::Replay => "replay",
+            Self::ClosedLoop => "closed_loop",
+        })
+    }
+}
+
 /// A part of a schedule: a rate, or a linear change from one to another, and for how long. Written `100rps:30s` and
 /// `100..5000rps:2m`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -350,8 +350,7 @@ impl Args {
     /// The path of a URL that a workload's own paths stand in place of.
     fn lost_path<'c>(&self, config: &'c Config) -> Option<&'c str> {
         let path = config.target.path.as_str();
-        let steps = config.flows.iter().flat_map(|flow| &flow.steps);
-        let is_asked_for = config.requests.iter().chain(steps).any(|request| request.path == path);
+        let is_asked_for = config.every_request().any(|request| request.path == path);
         (self.target.is_some() && self.bench_file.is_some() && path != "/" && !is_asked_for).then_some(path)
     }
 

@@ -154,8 +154,7 @@ impl RequestArgs {
     /// Headers or cookies that are not written as they should be.
     pub fn add_to(&self, config: &mut Config) -> Result<(), Failure> {
         let own = self.request("/")?;
-        let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
-        for request in config.requests.iter_mut().chain(steps) {
+        for request in config.every_request_mut() {
             if own.headers.has("cookie") {
                 request.cookies.clear();
             }
@@ -296,8 +295,7 @@ impl RequestArgs {
     pub fn expect(&self, config: &mut Config) {
         config.compressed |= self.compressed;
         config.redirects = self.redirects.unwrap_or(config.redirects);
-        let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
-        for request in config.requests.iter_mut().chain(steps) {
+        for request in config.every_request_mut() {
             request.expect_status = self.expect_status.clone().or(request.expect_status.take());
             request.assert.extend(self.assertions.iter().cloned());
         }

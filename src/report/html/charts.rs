@@ -1,12 +1,12 @@
 //! The charts of a page.
 
-use std::io;
+use std::{io, iter};
 
 use super::super::csv::unpacked;
-use super::super::figures::{count, duration, duration_or, percent, rate};
+use super::super::figures::{count, duration, duration_or, percent, quantile, rate};
 use super::plot::{Axes, Key, Plot, Table, tick};
 use super::scale::Scale;
-use crate::bench::{Distribution, Percentile, Second, Summary};
+use crate::bench::{Distribution, Percentile, Quantile, Second, Summary};
 
 /// The most points a line over time has: more than a screen tells apart.
 const MOST_POINTS: usize = 240;
@@ -23,6 +23,7 @@ struct Span {
     to: f64,
     ok: u64,
     errors: [u64; 3],
+    ended: u64,
     response: Distribution,
 }
 
@@ -34,9 +35,10 @@ impl Span {
     fn of(seconds: &[Second], end: f64) -> io::Result<Self> {
         let from = seconds.first().map_or(0.0, |s| s.second as f64);
         let to = seconds.last().map_or(0.0, |s| s.second as f64 + 1.0).min(end);
-        let mut span = Self { from, to, ok: 0, errors: [0; 3], response: Distribution::default() };
+        let mut span = Self { from, to, ok: 0, errors: [0; 3], ended: 0, response: Distribution::default() };
         for second in seconds {
             span.ok += second.ok;
+            span.ended = span.ended.saturating_add(second.ended());
             let errors = [second.http_error, second.network_error, second.timeout];
             span.errors.iter_mut().zip(errors).for_each(|(sum, more)| *sum += more);
             span.response.merge(&unpacked(&second.response)?);
@@ -48,8 +50,8 @@ impl Span {
         f64::midpoint(self.from, self.to)
     }
 
-    fn percentile(&self, p: Percentile) -> Option<u64> {
-        self.response.ranked(p, self.response.count())
+    fn percentile(&self, p: Percentile) -> Quantile {
+        self.response.percentile(p, self.ended)
     }
 
     fn name(&self) -> String {
@@ -95,18 +97,20 @@ fn pieces(summary: &Summary, together: usize) -> Vec<&[Second]> {
 
 fn latency(spans: &[Span], time: Scale) -> Plot {
     let lines = [("p50", "p50", Percentile::P50), ("p90", "p90", Percentile::P90), ("p99", "p99", Percentile::P99)];
-    let least = spans.iter().filter_map(|s| s.percentile(Percentile::P50)).min().unwrap_or(0);
+    let least = spans.iter().filter_map(|s| s.percentile(Percentile::P50).value()).min().unwrap_or(0);
     let most = spans.iter().filter_map(|s| s.response.max()).max().unwrap_or(0);
     let axes = Axes { x: time, y: Scale::of_durations(least, most) };
     let as_value = |ns: Option<u64>| ns.map(|ns| ns as f64);
     let mut drawn = vec![axes.line("max", spans.iter().map(|s| (s.middle(), as_value(s.response.max()))))];
     drawn.extend(
-        lines.map(|(class, _, p)| axes.line(class, spans.iter().map(|s| (s.middle(), as_value(s.percentile(p)))))),
+        lines.map(|(class, _, p)| {
+            axes.line(class, spans.iter().map(|s| (s.middle(), as_value(s.percentile(p).value()))))
+        }),
     );
     let mut table = Table::new(["seconds", "p50", "p90", "p99", "max"]);
     let mut spots = Vec::new();
     for span in spans {
-        let figures = lines.map(|(_, _, p)| duration_or(span.percentile(p), "-"));
+        let figures = lines.map(|(_, _, p)| quantile(span.percentile(p)));
         let [p50, p90, p99] = figures;
         let max = duration_or(span.response.max(), "-");
         let text = format!("{}: p50 {p50}, p90 {p90}, p99 {p99}, max {max}", span.name());
@@ -117,7 +121,10 @@ fn latency(spans: &[Span], time: Scale) -> Plot {
     Plot {
         id: "latency",
         title: "Response time over time",
-        description: "Of what ended well, by the second in which it finished.".to_owned(),
+        description:
+            "By the second in which requests ended. A percentile ranks failures above all that ended well, and \
+                      has no point where it lies among them, or where they are too few for it."
+                .to_owned(),
         legend: legend.map(|(class, name)| Key { class, name: name.to_owned() }).into(),
         lines: drawn,
         y_ticks: axes.y_ticks(exact),
@@ -203,7 +210,7 @@ fn spectrum(summary: &Summary) -> Plot {
     let histograms = &summary.histograms;
     let shown = [("response", "response", &histograms.response), ("service", "service", &histograms.service)];
     // In a closed loop both are the same.
-    let shown = if summary.setup.rate.is_some() { &shown[..] } else { &shown[..1] };
+    let shown = if summary.setup.is_closed_loop() { &shown[..1] } else { &shown[..] };
     // How far out the last request but one lies.
     let high = population.max(10.0).log10();
     let all = || shown.iter().map(|(_, _, distribution)| distribution);
@@ -217,7 +224,7 @@ fn spectrum(summary: &Summary) -> Plot {
         description: "How long the slowest took: each step to the right leaves out nine of ten.".to_owned(),
         y_ticks: axes.y_ticks(exact),
         x_label: "percentile of all scheduled requests",
-        table: Table::new(["percentile", "response", "service"]),
+        table: Table::new(["percentile"]),
         ..Plot::default()
     };
     for (class, name, distribution) in shown {
@@ -226,6 +233,7 @@ fn spectrum(summary: &Summary) -> Plot {
             .into_iter()
             .map(|(value, total)| (outward((total as f64 / population).min(1.0)).min(high), Some(value as f64)));
         let first = distribution.min().map(|min| (0.0, Some(min as f64)));
+        plot.table.head.push((*name).to_owned());
         plot.lines.push(axes.line(class, first.into_iter().chain(points)));
         plot.legend.push(Key { class, name: format!("{name} time") });
     }
@@ -234,10 +242,10 @@ fn spectrum(summary: &Summary) -> Plot {
     plot.x_ticks =
         named.map(|share| tick(outward(share) / high, super::plot::BOX.0, short(share * 100.0) + "%")).collect();
     for p in Percentile::PRINTED {
-        let at = |distribution: &Distribution| duration_or(distribution.ranked(p, summary.counts.scheduled), "-");
-        plot.table.rows.push(vec![p.to_string(), at(&histograms.response), at(&histograms.service)]);
+        let at = |distribution: &Distribution| quantile(distribution.percentile(p, summary.counts.scheduled));
+        plot.table.rows.push(iter::once(p.to_string()).chain(all().map(|d| at(d))).collect());
     }
-    let lost = summary.counts.scheduled - summary.counts.ok.min(summary.counts.scheduled);
+    let lost = summary.counts.not_ok();
     if lost > 0 {
         let share = percent(lost as f64 / population);
         plot.notes.push(format!("{share} did not end well and rank above all others: the lines end before them."));

@@ -105,7 +105,7 @@ impl Page {
 
 impl From<&crate::bench::SloResult> for Objective {
     fn from(slo: &crate::bench::SloResult) -> Self {
-        Self { expression: slo.expression.clone(), value: slo_value(slo), ok: slo.ok }
+        Self { expression: slo.expression.to_string(), value: slo_value(slo), ok: slo.ok }
     }
 }
 
@@ -140,7 +140,7 @@ fn tiles(summary: &Summary) -> Vec<Tile> {
         beside: summary.intervals.response_time_ns.percentile(p).map(within).unwrap_or_default(),
     };
     let offered = summary.offered_rate.map_or_else(|| "as fast as it goes".to_owned(), |r| format!("of {}", rate(r)));
-    let lost = counts.scheduled - counts.ok.min(counts.scheduled);
+    let lost = counts.not_ok();
     vec![
         of("median", Percentile::P50),
         of("p99", Percentile::P99),
@@ -169,7 +169,7 @@ fn latencies(summary: &Summary) -> Section {
         ("own lag", &histograms.own_lag, sent),
     ];
     // In a closed loop nothing waits, and service is response.
-    let others = if summary.setup.rate.is_some() { &all[..] } else { &[] };
+    let others = if summary.setup.is_closed_loop() { &[] } else { &all[..] };
     let with_interval = &summary.intervals;
     let interval = format!("{}% interval", LEVEL * 100.0);
     let mut table = Table::new(["", "response"]);
@@ -202,10 +202,11 @@ fn latencies(summary: &Summary) -> Section {
         table.rows.push(row);
     }
     let mut notes = Vec::new();
-    if summary.counts.ok < scheduled {
+    let lost = summary.counts.not_ok();
+    if lost > 0 {
         notes.push(format!(
             "Max, mean and min leave out {} that did not end well; the percentiles rank them above all others.",
-            count(scheduled - summary.counts.ok)
+            count(lost)
         ));
     }
     notes.extend(super::text::refused(summary).into_iter().map(|why| why.replacen("no interval", "No interval", 1)));
@@ -220,12 +221,11 @@ fn connecting(summary: &Summary) -> Section {
 
 /// Empty where there is only one kind of request.
 fn requests(summary: &Summary) -> Section {
-    let mut table = Table::new(["request", "scheduled", "failed", "p50", "p99"]);
+    let mut table = Table::new(["request", "scheduled", "not ok", "p50", "p99"]);
     for request in summary.requests.iter().filter(|_| summary.requests.len() > 1) {
         let counts = &request.counts;
         let at = |p| quantile(request.histograms.response.percentile(p, counts.scheduled));
-        let failed = count(counts.scheduled - counts.ok.min(counts.scheduled));
-        let figures = [count(counts.scheduled), failed, at(Percentile::P50), at(Percentile::P99)];
+        let figures = [count(counts.scheduled), count(counts.not_ok()), at(Percentile::P50), at(Percentile::P99)];
         table.rows.push([vec![request.name.clone()], figures.to_vec()].concat());
     }
     Section { title: "By request", table, notes: Vec::new() }

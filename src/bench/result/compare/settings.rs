@@ -92,8 +92,8 @@ mod tests {
         later.setup.start.unix_ns += SECOND_NS;
         assert_eq!(warnings(std::slice::from_ref(&one), std::slice::from_ref(&later)), [""; 0]);
         let settings: [(&str, Alter); 7] = [
-            ("kinds of pacing differ: exact, every 1s", |r| r.setup.pacing = "every 1s".to_owned()),
-            ("ways to drive sockets differ: epoll, uring", |r| r.setup.io = "uring".to_owned()),
+            ("kinds of pacing differ: exact, 1s", |r| r.setup.pacing = "1s".to_owned()),
+            ("ways to drive sockets differ: epoll, io_uring", |r| r.setup.io = "io_uring".to_owned()),
             ("ways to note when an answer came differ: as it was read, by the kernel", |r| {
                 r.setup.timestamps = Timestamps::Kernel;
             }),

@@ -229,8 +229,7 @@ impl BenchFile {
         if config.requests.is_empty() && config.flows.is_empty() {
             config.requests = vec![RequestSpec::get(&config.target.path)];
         }
-        let steps = config.flows.iter_mut().flat_map(|flow| &mut flow.steps);
-        for request in config.requests.iter_mut().chain(steps) {
+        for request in config.every_request_mut() {
             let own = request.headers.clone();
             for (name, value) in self.headers.iter().filter(|(name, _)| !own.has(name)) {
                 request.headers.add(name, value);
@@ -401,11 +400,7 @@ impl BenchFile {
 
     /// Whether what it sends holds a password, a token or a cookie.
     pub fn holds_credentials(&self) -> bool {
-        let requests = self
-            .bench
-            .values()
-            .flat_map(|workload| workload.requests.iter().chain(workload.flows.iter().flat_map(|flow| &flow.steps)));
-        requests.into_iter().any(|request| {
+        self.bench.values().flat_map(Workload::every_request).any(|request| {
             let is_given = request.user.is_some() || request.bearer.is_some() || !request.cookies.is_empty();
             is_given || ["authorization", "cookie"].iter().any(|name| request.headers.has(name))
         })
