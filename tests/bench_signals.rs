@@ -22,9 +22,12 @@ struct Running {
 }
 
 impl Running {
-    /// One of these arguments.
+    /// One of these arguments. What started the tests may have had signals ignored, as `nohup` does, and programs
+    /// inherit that.
     fn bench(url: &str, flags: &[&str]) -> Self {
-        Self::start(Command::new(env!("CARGO_BIN_EXE_scalectl")).args(["bench", url]).args(flags))
+        let mut command = Command::new("env");
+        command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_scalectl"), "bench", url]);
+        Self::start(command.args(flags))
     }
 
     /// That of a command, once it has said how it is getting on.
