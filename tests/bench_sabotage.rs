@@ -100,27 +100,33 @@ fn a_tenth_of_a_processor_is_found_out() {
 #[test]
 fn a_pause_of_half_a_second_is_found_out() {
     let _alone = alone();
-    let server = Server::start(|_| Fate::Answer(200, 0));
-    let load = shell("exec \"$@\"", &[&server.url(), "--rps", "200", "-z", "3s", "-c", "4"]);
-    let begun = Instant::now();
-    while server.count() < 100 {
-        assert!(begun.elapsed() < Duration::from_secs(60), "it does not begin");
-        std::thread::sleep(Duration::from_millis(5));
+    for load in [&["--rps", "200"][..], &["--rps", "max", "--io", "epoll"], &["--rps", "max", "--io", "auto"]] {
+        let server = Server::start(|_| Fate::Answer(200, 0));
+        let load = shell("exec \"$@\"", &[&[server.url().as_str(), "-z", "3s", "-c", "4"], load].concat());
+        let begun = Instant::now();
+        while server.count() < 100 {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let process = Pid::from_raw(load.id().cast_signed());
+        kill(process, Signal::SIGSTOP).unwrap();
+        // The pause itself, not a wait for something to happen.
+        std::thread::sleep(Duration::from_millis(500));
+        kill(process, Signal::SIGCONT).unwrap();
+        assert_flagged(&load.wait_with_output().unwrap(), "stood still");
     }
-    let process = Pid::from_raw(load.id().cast_signed());
-    kill(process, Signal::SIGSTOP).unwrap();
-    // The pause itself, not a wait for something to happen.
-    std::thread::sleep(Duration::from_millis(500));
-    kill(process, Signal::SIGCONT).unwrap();
-    assert_flagged(&load.wait_with_output().unwrap(), "stood still");
 }
 
 #[test]
 fn few_file_descriptors_are_found_out() {
     let _alone = alone();
     let server = Server::start(|_| Fate::Answer(200, 0));
-    let load = shell("ulimit -n 40 && exec \"$@\"", &[&server.url(), "--rps", "100", "-z", "1s", "-c", "80"]);
-    assert_flagged(&load.wait_with_output().unwrap(), "file descriptors");
+    // Those that a warm-up has not are missing after it, too.
+    for warmup in ["0s", "500ms"] {
+        let flags = ["--rps", "100", "-z", "1s", "-c", "80", "--warmup", warmup];
+        let load = shell("ulimit -n 40 && exec \"$@\"", &[&[server.url().as_str()], &flags[..]].concat());
+        assert_flagged(&load.wait_with_output().unwrap(), "file descriptors");
+    }
 }
 
 /// As many connections as the limit allows are too few for this rate.
