@@ -189,8 +189,18 @@ impl Mix {
         self.replay.as_ref()?.request(n)
     }
 
+    /// A name that no other kind has: figures of threads, and of several results, are put together by it.
+    fn unique(&self, name: String) -> String {
+        let is_free = |name: &str| self.kinds.iter().all(|kind| kind.name != name);
+        if is_free(&name) {
+            return name;
+        }
+        let alike = self.kinds.iter().filter(|kind| kind.name.starts_with(&name)).count();
+        (alike + 1..).map(|n| format!("{name} ({n})")).find(|name| is_free(name)).unwrap_or(name)
+    }
+
     fn add_request(&mut self, target: &Target, spec: &RequestSpec) -> Result<(), MixError> {
-        let name = spec.name.clone().unwrap_or_else(|| format!("{} {}", spec.method, spec.path));
+        let name = self.unique(spec.name.clone().unwrap_or_else(|| format!("{} {}", spec.method, spec.path)));
         let only_in_flows = match spec {
             RequestSpec { think: Some(_), .. } => Some("a think time"),
             RequestSpec { capture, .. } if !capture.is_empty() => Some("captures"),
@@ -221,7 +231,7 @@ impl Mix {
         let first = self.kinds.len();
         for (number, step) in spec.steps.iter().enumerate() {
             let own = step.name.clone().unwrap_or_else(|| format!("{} {}", step.method, step.path));
-            let name = format!("{}: {own}", spec.name);
+            let name = self.unique(format!("{}: {own}", spec.name));
             // Values keep their places: what comes first is known first.
             let known = captured_names(spec.steps[..number].iter().map(|step| &step.capture));
             let names = Names { feeds: &self.feeds, captured: &known };

@@ -43,6 +43,19 @@ fn kinds_have_their_shares() {
     assert!((first - mean).abs() < 5.0 * deviation, "{first} of {total}");
 }
 
+/// What threads, and several results, have counted of a kind is put together by its name.
+#[test]
+fn no_two_kinds_have_the_same_name() {
+    let names = |names: &[&str]| {
+        let named = |name: &&str| RequestSpec { name: Some((*name).to_owned()), ..RequestSpec::get("/") };
+        let specs: Vec<_> = names.iter().map(named).collect();
+        Mix::compile(&target(), &specs, 0).unwrap().names()
+    };
+    assert_eq!(names(&["a", "b", "a", "a"]), ["a", "b", "a (2)", "a (3)"]);
+    assert_eq!(names(&["a (2)", "a", "a"]), ["a (2)", "a", "a (3)"]);
+    assert_eq!(names(&["a (3)", "a", "a"]), ["a (3)", "a", "a (4)"]);
+}
+
 #[test]
 fn a_request_has_the_usual_headers_and_its_own() {
     let spec = spec(serde_json::json!({"path": "/", "headers": {"accept": "text/html", "X-Id": "{{ seq() }}"}}));
