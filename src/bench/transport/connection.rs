@@ -6,6 +6,7 @@ use super::channel::Channel;
 use super::receipt::Clocks;
 use super::session::{Request, Session, Step};
 use crate::bench::clock::now_ns;
+use crate::bench::record::sample::Cause;
 
 /// How many full reads one connection gets before others have their turn.
 const TURN: usize = 16;
@@ -16,9 +17,16 @@ pub struct Connection {
     pub channel: Channel,
     /// What they mean.
     pub session: Session,
+    /// Why nothing more can be written, in the middle of a request.
+    broken: Option<io::Error>,
 }
 
 impl Connection {
+    /// A connection that is open.
+    pub fn new(channel: Channel, session: Session) -> Self {
+        Self { channel, session, broken: None }
+    }
+
     /// Whether an answer has begun to come, or the request has not gone out.
     pub fn is_urgent(&self) -> bool {
         let session = &self.session;
@@ -40,7 +48,13 @@ impl Connection {
                     break;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.session.broke(&error),
+                Err(error) if rest.len() == request.bytes.len() => return self.session.broke(&error),
+                // There may be an answer: it is looked for when the queue tells of the end of the connection.
+                Err(error) => {
+                    self.session.keep(rest);
+                    self.broken = Some(error);
+                    break;
+                }
             }
         }
         Step::Wait
@@ -49,9 +63,18 @@ impl Connection {
     /// Writes what is left of the request and reads what has come of the answer; `None` if more has come than fits a
     /// turn.
     pub fn advance(&mut self, buffer: &mut [u8], is_ended: bool, clocks: &Clocks) -> Option<Step> {
-        if let Err(error) = self.catch_up() {
-            return Some(self.session.broke(&error));
+        let broken = self.broken.take().map_or_else(|| self.catch_up(), Err);
+        let Err(broken) = broken else { return self.read(buffer, is_ended, clocks) };
+        // A target that has answered before it read the whole request, and closed then, has answered.
+        self.session.spend();
+        match self.read(buffer, true, clocks) {
+            Some(Step::Failed(fault)) if fault.kind.cause != Cause::Malformed => Some(self.session.broke(&broken)),
+            Some(Step::Wait) => Some(self.session.broke(&broken)),
+            read => read,
         }
+    }
+
+    fn read(&mut self, buffer: &mut [u8], is_ended: bool, clocks: &Clocks) -> Option<Step> {
         for _ in 0..TURN {
             match self.channel.read(buffer) {
                 Ok(0) => return Some(self.session.ended()),

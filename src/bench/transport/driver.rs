@@ -428,7 +428,7 @@ impl Driver {
     }
 
     fn opened(&mut self, slot: usize, channel: Channel, connect_ns: u64, tls_ns: Option<u64>) -> Completion {
-        self.put(slot, Stage::Open(Connection { channel, session: self.dialer.session() }));
+        self.put(slot, Stage::Open(Connection::new(channel, self.dialer.session())));
         Completion::Opened { slot, connect_ns, tls_ns }
     }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _};
 use super::pipe::Pipe;
 use super::ring::Ring;
 use crate::bench::transport::channel::{Socket, Tls};
-use crate::bench::transport::session::Session;
+use crate::bench::transport::session::{Session, Step};
 
 /// A socket, and what the kernel does with it.
 pub(super) struct Link {
@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) gone: usize,
     /// Whether the kernel is sending.
     pub(super) is_sending: bool,
+    /// Why nothing more can be sent, in the middle of a request.
+    pub(super) broken: Option<io::Error>,
     /// How much was sent quietly, and no failure was heard of since.
     pub(super) quiet: usize,
     /// How many operations the kernel has.
@@ -38,8 +40,22 @@ impl Link {
             spare: Vec::new(),
             gone: 0,
             is_sending: false,
+            broken: None,
             quiet: 0,
             operations: 0,
+        }
+    }
+
+    /// Whether the rest of a request is in the way of the next one.
+    pub(super) fn is_in_the_way(&self) -> bool {
+        self.is_sending || self.broken.is_some()
+    }
+
+    /// What the end of the connection makes of its exchange.
+    pub(super) fn ended(&mut self, session: &mut Session) -> Step {
+        match (session.ended(), self.broken.take()) {
+            (Step::Failed(_), Some(error)) => session.broke(&error),
+            (step, _) => step,
         }
     }
 

@@ -77,6 +77,11 @@ enum Stage {
     },
 }
 
+/// Whether an error of a send means that nothing more comes than what has come.
+fn is_end(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe)
+}
+
 fn tag(slot: usize, generation: u64) -> u64 {
     (generation % GENERATIONS) << SLOT_BITS | slot as u64
 }
@@ -381,6 +386,8 @@ impl Driver {
                     session.wrote(count);
                 }
             }
+            // There may be an answer already, and the end of the connection behind it.
+            Err(error) if link.gone > 0 && is_end(&error) => link.broken = Some(error),
             Err(error) => self.broke(slot, &error),
         }
     }
@@ -431,7 +438,7 @@ impl Driver {
                 link.confirm(session);
                 let step = session.received(self.ring.bytes(filled), now);
                 // The kernel speaks of a send before it speaks of what answers it: the rest of this one is in the way.
-                if link.is_sending && matches!(step, Step::Answered(_)) {
+                if link.is_in_the_way() && matches!(step, Step::Answered(_)) {
                     session.spend();
                 }
                 self.step(slot, step);
@@ -455,6 +462,7 @@ impl Driver {
             let place = &mut self.places[slot];
             let Stage::Open { link: link @ Link { tls: Some(_), .. }, session } = &mut place.stage else { return };
             let read = link.tls.as_mut().map_or(Ok(0), |tls| tls.read(&mut self.buffer));
+            let is_sending = link.is_sending;
             link.encrypt();
             link.push(&mut self.ring, tag(slot, place.generation));
             match read {
@@ -464,6 +472,10 @@ impl Driver {
                 }
                 Ok(count) if session.is_busy() => {
                     let step = session.received(&self.buffer[..count], now);
+                    // As without TLS.
+                    if is_sending && matches!(step, Step::Answered(_)) {
+                        session.spend();
+                    }
                     self.step(slot, step);
                 }
                 Ok(count) => {
@@ -483,7 +495,7 @@ impl Driver {
         match &mut self.places[slot].stage {
             Stage::Open { link: link @ Link { tls: None, .. }, session } if session.is_busy() => {
                 link.confirm(session);
-                let step = session.ended();
+                let step = link.ended(session);
                 self.step(slot, step);
             }
             Stage::Open { link: Link { tls: None, .. }, .. } => {
