@@ -275,7 +275,10 @@ fn the_targets_limit_of_streams_is_kept() {
         Box::new(|asked| {
             let change = match asked.total {
                 50 => settings(&[(3, 1)]),
-                100 => settings(&[(3, 10)]),
+                100 => {
+                    thread::sleep(Duration::from_millis(500));
+                    settings(&[(3, 10)])
+                }
                 _ => Vec::new(),
             };
             (true, [change, answer(OK, asked.stream)].concat())
@@ -284,6 +287,59 @@ fn the_targets_limit_of_streams_is_kept() {
     let summary = run(&Config { connections: Some(1), ..Config { target: local(port).target, ..config } });
     assert_eq!((summary.counts.ok, counted.get()), (200, (1, 200)));
     assert_eq!(summary.connections.streams.unwrap().allowed, Some(1));
+    // Those that could not be sent meanwhile were not due: only the one that was under way has waited.
+    let response = &summary.histograms.response;
+    assert_eq!(response.count() - response.count_to(490_000_000), 1, "{:?}", summary.response_time_ns);
+}
+
+/// Ten requests share a connection that is there at once, and are answered after twice the time it may take to be there.
+#[test]
+fn the_time_for_a_connection_ends_when_it_is_there() {
+    let (port, counted) = server(
+        settings(&[]),
+        Box::new(|asked| {
+            let all = (0..10).map(|earlier| answer(OK, asked.stream - 2 * earlier));
+            match asked.nth {
+                9 => {
+                    thread::sleep(Duration::from_millis(1000));
+                    (true, all.collect::<Vec<_>>().concat())
+                }
+                _ => (true, Vec::new()),
+            }
+        }),
+    );
+    let mut config = local(port);
+    (config.streams, config.connections, config.closed_loop) = (10, Some(1), true);
+    (config.length, config.reach.connect_timeout) = (Length::Requests(20), Some(TimeSpan::millis(500)));
+    config.reach.requests_per_connection = Some(10.try_into().unwrap());
+    let summary = run(&config);
+    assert_eq!((summary.counts.ok, counted.get()), (20, (2, 20)), "{:?}", summary.evidence);
+}
+
+/// The second connection is taken, and nothing comes on it: it is given up for a third, although requests wait for it
+/// at any time.
+#[test]
+fn a_connection_that_is_never_there_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let script: Arc<Script> = Arc::new(Box::new(|asked| (true, answer(OK, asked.stream))));
+        let mut silent = Vec::new();
+        for (nth, stream) in listener.incoming().flatten().enumerate() {
+            let script = Arc::clone(&script);
+            match nth {
+                1 => silent.push(stream),
+                _ => drop(thread::spawn(move || serve(stream, &settings(&[]), &script, &Counted::default()))),
+            }
+        }
+    });
+    let mut config = local(port);
+    (config.streams, config.connections, config.length) = (10, Some(1), Length::Requests(60));
+    (config.rate, config.reach.connect_timeout) = ("40".parse().unwrap(), Some(TimeSpan::millis(200)));
+    config.reach.requests_per_connection = Some(30.try_into().unwrap());
+    let summary = run(&config);
+    assert_eq!(summary.counts.ok + summary.counts.timeout, 60, "{:?}", summary.evidence);
+    assert!((1..10).contains(&summary.counts.timeout), "{:?}", summary.counts);
 }
 
 /// A target that takes nothing of a body before it says so, and then little by little.

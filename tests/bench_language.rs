@@ -10,6 +10,7 @@ use std::fs;
 use std::process::{Command, Output};
 
 use scalectl::bench::{self, Cause, Config, Counts, Io, Length, Phase, Summary, Workload};
+use scalectl::units::TimeSpan;
 use serde_json::{Value, json};
 use support::{Fate, Seen, Server};
 
@@ -174,6 +175,12 @@ fn a_closed_loop_of_flows_takes_its_steps() {
         };
         assert!((0..=4).contains(&open), "{open}");
     }
+    // A warm-up has its own.
+    let half =
+        Config { length: Length::Duration(TimeSpan::millis(600)), warmup: Some(TimeSpan::millis(300)), ..config };
+    let summary = run(&half);
+    assert!(summary.flows.started > 0 && summary.flows.holds(), "{:?}", summary.flows);
+    assert_eq!(summary.flows.started, summary.requests[0].counts.scheduled);
 }
 
 #[test]

@@ -12,7 +12,7 @@ pub struct Visit {
     /// What steps captured so far, by place.
     pub(in crate::bench) captured: Vec<String>,
     pub(in crate::bench) cookies: Cookies,
-    /// When its first step was due.
+    /// When its first step was due: in a closed loop, as soon as there was a place for it.
     pub(in crate::bench) scheduled: u64,
 }
 

@@ -62,8 +62,11 @@ pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
     config.check()?;
     let mix = config.mix()?;
     let (dialer, is_http2) = dialer(config)?.speaking(config.protocol, config.timeout.0);
-    let mut transport =
-        if is_http2 { Transport::multiplexed(dialer, 1)? } else { Transport::new(config.io, dialer, Reading::AtOnce)? };
+    let mut transport = if is_http2 {
+        Transport::multiplexed(dialer, 1, config.connect_timeout().0)?
+    } else {
+        Transport::new(config.io, dialer, Reading::AtOnce)?
+    };
     let mut trials = Vec::new();
     for (kind, mut visit) in mix.every_entry() {
         let mut kind = kind;

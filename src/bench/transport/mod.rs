@@ -32,7 +32,9 @@ pub use nap::Nap;
 pub use session::{Exchange, Request};
 pub use wait::{Completion, Reading, Wait};
 
-use super::clock::{Timestamps, now_ns};
+use std::time::Duration;
+
+use super::clock::{Timestamps, nanos, now_ns};
 use crate::bench::record::sample::Phase;
 
 /// The connections of one thread, by slot, whatever moves their bytes.
@@ -86,13 +88,13 @@ impl Transport {
         Ok(Self::Ready(Box::new(Driver::new(dialer, reading)?)))
     }
 
-    /// A transport of HTTP/2, with `streams` slots to a connection.
+    /// A transport of HTTP/2, with `streams` slots to a connection, which may take so long to open.
     ///
     /// # Errors
     ///
     /// The system has no descriptor left for what it waits on.
-    pub fn multiplexed(dialer: Dialer, streams: usize) -> io::Result<Self> {
-        Ok(Self::Multiplexed(Box::new(http2::Driver::new(dialer, streams)?)))
+    pub fn multiplexed(dialer: Dialer, streams: usize, connect_timeout: Duration) -> io::Result<Self> {
+        Ok(Self::Multiplexed(Box::new(http2::Driver::new(dialer, streams, nanos(connect_timeout))?)))
     }
 
     /// Its name in results.

@@ -24,7 +24,11 @@ impl Worker {
             dealt += 1;
         }
         if self.transport.regained() {
-            self.pool.restore();
+            let now = self.now();
+            // They were no place for a request before.
+            for slot in self.pool.restore() {
+                self.place(slot).free_since = now;
+            }
         }
         dealt
     }
@@ -33,12 +37,13 @@ impl Worker {
         match completion {
             Completion::Opened { slot, connect_ns, tls_ns } => {
                 self.connected(connect_ns, tls_ns);
-                if let Some(place) = self.slots.get_mut(slot) {
-                    place.dialing = None;
-                }
+                self.place(slot).dialing = None;
                 self.send(slot);
             }
-            Completion::Joined { slot } => self.send(slot),
+            Completion::Joined { slot } => {
+                self.place(slot).dialing = None;
+                self.send(slot);
+            }
             Completion::Answered { slot, status, exchange, mut answer } => {
                 let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
                 let (lead, mut bodies) =

@@ -33,7 +33,7 @@ pub struct Flight {
     wire: (u64, u64),
     /// Bytes that earlier attempts read and wrote.
     bytes: (u64, u64),
-    /// Whether it began with the opening of a connection.
+    /// Whether it needed a connection to be opened: at its beginning, or for another attempt.
     dials: bool,
     /// The run through a flow of which it is a step.
     visit: Option<Box<Visit>>,
@@ -142,6 +142,7 @@ impl Flight {
             // The rule takes it that the server never saw the first one; it cannot know.
             self.wire.1 += u64::from(exchange.head_is_written && !exchange.is_refused);
         }
+        self.dials = true;
         self.bytes.0 += exchange.read;
         self.bytes.1 += exchange.written;
     }
@@ -164,7 +165,7 @@ impl Flight {
 
     /// When it started (CLOCK_MONOTONIC): when its first bytes were handed over, or a connection for them begun.
     fn started(&self, exchange: &Exchange) -> u64 {
-        let first = if self.dials || self.retries > 0 { self.begun } else { self.begun.max(exchange.started) };
+        let first = if self.dials { self.begun } else { self.begun.max(exchange.started) };
         self.started.unwrap_or(first)
     }
 

@@ -175,7 +175,7 @@ struct Slot {
 /// The system refuses an event queue or a timer.
 pub fn work(orders: Orders) -> io::Result<Option<Report>> {
     let transport = match orders.streams {
-        Some(streams) => Transport::multiplexed(orders.dialer.clone(), streams)?,
+        Some(streams) => Transport::multiplexed(orders.dialer.clone(), streams, orders.connect_timeout)?,
         None => Transport::new(orders.io, orders.dialer.clone(), orders.reading())?,
     };
     let mut worker = Worker {

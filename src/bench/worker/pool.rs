@@ -45,9 +45,11 @@ impl Pool {
         self.aside.push(slot);
     }
 
-    /// Has all slots used again that were set aside.
-    pub fn restore(&mut self) {
-        self.vacant.extend(self.aside.drain(..));
+    /// Has all slots used again that were set aside; says which.
+    pub fn restore(&mut self) -> Vec<usize> {
+        let restored = std::mem::take(&mut self.aside);
+        self.vacant.extend(&restored);
+        restored
     }
 
     /// Gives a taken slot back, with its connection or without.
@@ -117,7 +119,7 @@ mod tests {
         assert_eq!((pool.busy(), pool.first()), (0, Some(1)));
         assert_eq!(pool.take(), Some(1));
         assert_eq!((pool.first(), pool.take()), (None, None));
-        pool.restore();
+        assert_eq!(pool.restore(), [0]);
         assert_eq!((pool.busy(), pool.take()), (1, Some(0)));
     }
 }

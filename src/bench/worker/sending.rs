@@ -37,11 +37,7 @@ impl Worker {
         }
         let arrival = due?;
         self.orders.arrivals.next();
-        let visit = self.orders.mix.visit(arrival);
-        if visit.is_some() {
-            self.recorder.flows(arrival.at_ns).started += 1;
-        }
-        Some(Call { arrival, visit })
+        Some(Call { arrival, visit: self.orders.mix.visit(arrival) })
     }
 
     /// Whether a due request would find a place; those that the target does not allow at present are set aside.
@@ -83,14 +79,14 @@ impl Worker {
 
     /// Begins a request on a slot, with a connection if it has none.
     pub(super) fn begin(&mut self, slot: usize, call: Call) {
-        let Call { mut arrival, visit } = call;
-        if self.slots.len() <= slot {
-            self.slots.resize_with(slot + 1, Slot::default);
-        }
-        let place = &mut self.slots[slot];
-        let ready = arrival.at_ns.max(place.free_since);
+        let Call { mut arrival, mut visit } = call;
+        let ready = arrival.at_ns.max(self.place(slot).free_since);
         if self.orders.arrivals.is_closed_loop() {
             arrival.at_ns = ready;
+        }
+        if let Some(visit) = visit.as_deref_mut().filter(|visit| visit.step == 0) {
+            visit.scheduled = arrival.at_ns;
+            self.recorder.flows(arrival.at_ns).started += 1;
         }
         if self.transport.is_open(slot) {
             let n = arrival.n;
@@ -99,9 +95,9 @@ impl Worker {
             self.transport.send(slot, &request);
             let mut flight = Flight::new(arrival, ready, begun).on(visit);
             flight.is_of(kind);
-            place.flight = Some(flight);
+            self.place(slot).flight = Some(flight);
         } else {
-            place.flight = Some(Flight::dialing(arrival, ready, now_ns()).on(visit));
+            self.place(slot).flight = Some(Flight::dialing(arrival, ready, now_ns()).on(visit));
             self.dial(slot);
         }
         self.set_deadline(slot);
@@ -131,10 +127,17 @@ impl Worker {
 
     /// Opens a connection for the request of a slot.
     fn dial(&mut self, slot: usize) {
-        if let Some(place) = self.slots.get_mut(slot) {
-            place.dialing = Some(now_ns());
-        }
         self.transport.open(slot);
+        // Not earlier than the connection itself: when the first has waited long enough, it is as old.
+        self.place(slot).dialing = Some(now_ns());
+    }
+
+    /// What is known of a slot.
+    pub(super) fn place(&mut self, slot: usize) -> &mut Slot {
+        if self.slots.len() <= slot {
+            self.slots.resize_with(slot + 1, Slot::default);
+        }
+        &mut self.slots[slot]
     }
 }
 

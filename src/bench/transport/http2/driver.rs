@@ -42,6 +42,8 @@ pub struct Driver {
     encoder: Encoder,
     /// How many slots share a connection.
     streams: usize,
+    /// How long a connection may take until it is open, in nanoseconds.
+    connect_timeout_ns: u64,
     slots: Vec<Slot>,
     /// The connection that new requests of so many slots go to.
     current: Vec<Option<usize>>,
@@ -91,6 +93,8 @@ struct Link {
     generation: usize,
     /// Which slots it is for.
     group: usize,
+    /// When it was begun (CLOCK_MONOTONIC).
+    begun: u64,
     stage: Stage,
     /// Slots that it was opened for, or for which it has no room.
     waiting: VecDeque<usize>,
@@ -129,12 +133,12 @@ fn token(link: usize, generation: usize) -> usize {
 }
 
 impl Driver {
-    /// A driver without connections, each of which has `streams` slots.
+    /// A driver without connections, each of which has `streams` slots, and may take so many nanoseconds to open.
     ///
     /// # Errors
     ///
     /// The system has no descriptor left for the queue or its alarm.
-    pub fn new(dialer: Dialer, streams: usize) -> io::Result<Self> {
+    pub fn new(dialer: Dialer, streams: usize, connect_timeout_ns: u64) -> io::Result<Self> {
         let poll = Poll::new()?;
         let alarm = Alarm::new(poll.registry(), ALARM)?;
         Ok(Self {
@@ -143,6 +147,7 @@ impl Driver {
             encoder: Encoder::new(dialer.is_tls()),
             dialer,
             streams: streams.max(1),
+            connect_timeout_ns,
             events: Events::with_capacity(EVENTS),
             slots: Vec::new(),
             current: Vec::new(),
@@ -260,11 +265,13 @@ impl Driver {
             self.links.push(Link::default());
             self.links.len() - 1
         });
+        let begun = now_ns();
         self.links[link].group = group;
+        self.links[link].begun = begun;
         self.links[link].waiting.push_back(slot);
         self.slots[slot] = Slot::Waiting(link);
         self.current[group] = Some(link);
-        self.dial(link, 0, now_ns(), None);
+        self.dial(link, 0, begun, None);
     }
 
     fn room_for(&mut self, slot: usize) {
@@ -308,8 +315,12 @@ impl Driver {
                 };
                 self.links[link].waiting.retain(|waiting| *waiting != slot);
                 let is_open = matches!(&self.links[link].stage, Stage::Up(up) if up.is_open);
-                if !is_open && self.links[link].waiting.is_empty() {
+                let age_ns = now_ns().saturating_sub(self.links[link].begun);
+                if !is_open && (self.links[link].waiting.is_empty() || age_ns >= self.connect_timeout_ns) {
+                    // Those who came later have time left, for another one.
+                    let waiting = std::mem::take(&mut self.links[link].waiting);
                     self.close(link);
+                    waiting.into_iter().for_each(|slot| self.open(slot));
                 }
                 (phase, Exchange::default())
             }
@@ -349,7 +360,10 @@ impl Driver {
             if let Stage::Up(up) = &mut self.links[link].stage
                 && let Err(error) = up.flush()
             {
-                let fault = up.session.broke(&error);
+                let before = up.session.active();
+                let fault = up.salvage(&error, &mut self.buffer, &mut self.done);
+                let after = up.session.active();
+                self.used(before, after);
                 self.fail(link, fault);
             }
         }
@@ -552,7 +566,21 @@ impl Connection {
 
     /// Writes what could not be written before and reads what has come; says whether it was all.
     fn advance(&mut self, buffer: &mut [u8], is_ended: bool, done: &mut VecDeque<Completion>) -> Result<bool, Fault> {
-        self.flush().map_err(|error| self.session.broke(&error))?;
+        match self.flush() {
+            Ok(()) => self.read(buffer, is_ended, done),
+            Err(error) => Err(self.salvage(&error, buffer, done)),
+        }
+    }
+
+    /// Reads what came before nothing more could be written: answers, and which requests were not processed.
+    fn salvage(&mut self, broken: &io::Error, buffer: &mut [u8], done: &mut VecDeque<Completion>) -> Fault {
+        match self.read(buffer, true, done) {
+            Err(fault) if fault.kind.cause == Cause::Malformed => fault,
+            _ => self.session.broke(broken),
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8], is_ended: bool, done: &mut VecDeque<Completion>) -> Result<bool, Fault> {
         for _ in 0..TURN {
             match self.channel.read(buffer) {
                 Ok(0) => return Err(self.session.ended()),
