@@ -6,12 +6,12 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use super::Global;
-use super::outputs::{self, write_each};
-use super::report::{columns, outputs_or_default, read, write_plain};
+use super::outputs::{self, Place, columns, in_common_formats, outputs_or_default, put, write_each};
+use super::report::read;
 use crate::bench::Summary;
 use crate::bench::compare::Comparison;
 use crate::error::{Exit, Failure};
-use crate::report::{self, Format, Output};
+use crate::report::{self, Common, Output};
 use crate::units::Percent;
 
 /// Arguments of `scalectl compare`.
@@ -54,11 +54,7 @@ impl Args {
     /// A file is not a result, or the comparison cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global)?;
-        if let Some(other) =
-            outputs.iter().find(|o| !matches!(o.format, Format::Text | Format::Json | Format::Markdown))
-        {
-            return Err(Failure::usage(format!("compare writes text, json and markdown, not {}", other.format)).into());
-        }
+        let places = in_common_formats(&outputs, "compare writes")?;
         let (before, after) = match self.results.as_slice() {
             [before, after] => (std::slice::from_ref(before), std::slice::from_ref(after)),
             _ => (self.before.as_slice(), self.after.as_slice()),
@@ -66,7 +62,7 @@ impl Args {
         let (before, after) = (side(before)?, side(after)?);
         outputs::check(&outputs)?;
         let comparison = Comparison::of(&before, &after, self.threshold.fraction());
-        write_each(&outputs, |output| emit(&comparison, output))?;
+        write_each(&places, |place| emit(&comparison, *place))?;
         let is_failure = match self.fail_on {
             None => false,
             Some(FailOn::Regression) => comparison.is_regression(),
@@ -89,10 +85,10 @@ fn side(paths: &[PathBuf]) -> Result<Vec<Summary>, Failure> {
     }
 }
 
-fn emit(comparison: &Comparison, output: &Output) -> Result<(), Failure> {
-    write_plain(output, |out| match output.format {
-        Format::Json => report::comparison_json(comparison, out),
-        Format::Markdown => report::comparison_markdown(comparison, out),
-        _ => report::comparison(comparison, out, columns()),
+fn emit(comparison: &Comparison, (format, file): Place<'_>) -> Result<(), Failure> {
+    put(file, |out| match format {
+        Common::Json => report::comparison_json(comparison, out),
+        Common::Markdown => report::comparison_markdown(comparison, out),
+        Common::Text => report::comparison(comparison, out, columns()),
     })
 }

@@ -133,7 +133,7 @@ impl Args {
         session.say(&format!("loading {url} with {} requests a second for {}", config.rate, self.duration));
         let summary = bench::measure(&config, &mut LiveBench::new(session.global().quiet))?;
         let format = if session.global().json { Format::Json } else { Format::Text };
-        super::report::emit(&summary, &[Output { format, file: None }], session.global())?;
+        super::outputs::emit(&summary, &[Output { format, file: None }], session.global())?;
         // What the machine makes of the objectives is printed; a demo that ran has done its work.
         Ok(match (summary.setup.interrupted, summary.counts.ok) {
             (true, _) => Exit::Interrupted,

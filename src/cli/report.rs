@@ -1,20 +1,19 @@
-//! `scalectl report`, and the writing of results that `bench` shares with it.
+//! `scalectl report`.
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{ColorWhen, Global, outputs};
+use super::Global;
+use super::outputs::{self, columns, emit, emit_capacity, of_capacity, outputs_or_default};
 use crate::bench::{Capacity, ReadError, Summary};
 use crate::error::{Exit, Failure};
-use crate::report::{self, Format, Output};
+use crate::report::Output;
 
 /// What to do about a file that is no result.
 const WRITE_ONE: &str = "write one with `scalectl bench --output json=FILE`";
-/// Columns of a text report where there is no terminal to ask.
-const COLUMNS: usize = 80;
 
 /// Arguments of `scalectl report`.
 #[derive(Debug, clap::Args)]
@@ -45,9 +44,9 @@ impl Args {
                 let what = format!("{} is the result of --find-max, which is merged with no other", shown(path));
                 return Err(Failure::usage(what).hint("give it alone").into());
             }
-            refuse_other_formats(&outputs)?;
+            let places = of_capacity(&outputs)?;
             outputs::check(&outputs)?;
-            emit_capacity(&found.map_err(|error| no_result(path, &error.into()))?, &outputs, columns())?;
+            emit_capacity(&found.map_err(|error| no_result(path, &error.into()))?, &places, columns())?;
             return Ok(Exit::Done);
         }
         let has_seconds = self.results.len() > 1 || outputs.iter().any(|output| output.format.has_seconds());
@@ -93,110 +92,4 @@ fn shown(path: &Path) -> String {
 fn no_result(path: &Path, error: &ReadError) -> Failure {
     let what = format!("{} is not the result of a bench", shown(path));
     Failure::usage(what).because(error.to_string()).hint(WRITE_ONE)
-}
-
-/// The outputs that were asked for, and stdout's own unless one of them goes there. Of `--json` and `--output` a flag goes
-/// before a variable.
-pub(super) fn outputs_or_default(asked: &[Output], global: &Global) -> Result<Vec<Output>, Failure> {
-    outputs::refuse_duplicates(asked)?;
-    let mut outputs = asked.to_vec();
-    let (is_json_set, are_outputs_set) = (global.is_from_variable("json"), global.is_from_variable("output"));
-    let json = global.json;
-    if json && are_outputs_set && !is_json_set {
-        outputs.retain(|output| output.file.is_some());
-    }
-    let on_stdout = outputs.iter().filter(|o| o.file.is_none()).count();
-    let is_json_idle = is_json_set && !are_outputs_set;
-    let conflicts = json && !is_json_idle && outputs.iter().any(|o| o.file.is_none() && o.format != Format::Json);
-    if on_stdout > 1 || conflicts {
-        return Err(
-            Failure::usage("only one format can go to stdout").hint("give the others a file: --output json=FILE")
-        );
-    }
-    if on_stdout == 0 {
-        let format = if json { Format::Json } else { Format::Text };
-        outputs.insert(0, Output { format, file: None });
-    }
-    Ok(outputs)
-}
-
-/// Writes a result in every format to where it goes; one that cannot be written does not keep the others from it.
-pub(super) fn emit(summary: &Summary, outputs: &[Output], global: &Global) -> Result<(), Failure> {
-    outputs::write_each(outputs, |output| match &output.file {
-        Some(path) => to_file(summary, output.format, path)
-            .map_err(|e| Failure::failed(format!("cannot write {}", path.display())).because(e.to_string())),
-        None => match to_stdout(summary, output.format, global.color) {
-            // Whoever read it has read enough.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map_err(|e| Failure::failed("cannot write to stdout").because(e.to_string())),
-        },
-    })
-}
-
-fn to_file(summary: &Summary, format: Format, path: &Path) -> io::Result<()> {
-    let mut out = BufWriter::new(anstream::StripStream::new(File::create(path)?));
-    report::write(summary, format, COLUMNS, &mut out)?;
-    out.flush()
-}
-
-fn to_stdout(summary: &Summary, format: Format, color: ColorWhen) -> io::Result<()> {
-    let choice = match color {
-        ColorWhen::Auto => anstream::AutoStream::choice(&io::stdout()),
-        ColorWhen::Always => anstream::ColorChoice::Always,
-        ColorWhen::Never => anstream::ColorChoice::Never,
-    };
-    let mut out = BufWriter::new(anstream::AutoStream::new(io::stdout(), choice));
-    report::write(summary, format, columns(), &mut out)?;
-    out.flush()
-}
-
-/// Refuses formats that only the result of a single run has.
-///
-/// # Errors
-///
-/// There is one.
-pub(super) fn refuse_other_formats(outputs: &[Output]) -> Result<(), Failure> {
-    let known = [Format::Text, Format::Json, Format::Markdown];
-    outputs.iter().find(|output| !known.contains(&output.format)).map_or(Ok(()), |other| {
-        let what = format!("what --find-max finds is written as text, json and markdown, not {}", other.format);
-        Err(Failure::usage(what).hint("bench the rate that it finds for the other formats"))
-    })
-}
-
-/// Writes what a search for the highest rate has found to where each output goes.
-pub(super) fn emit_capacity(found: &Capacity, outputs: &[Output], columns: usize) -> Result<(), Failure> {
-    outputs::write_each(outputs, |output| {
-        write_plain(output, |out| match output.format {
-            Format::Json => report::capacity_json(found, out),
-            Format::Markdown => report::capacity_markdown(found, out),
-            _ => report::capacity(found, out, columns),
-        })
-    })
-}
-
-/// Writes plain text to where an output goes.
-pub(super) fn write_plain(
-    output: &Output,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> Result<(), Failure> {
-    let (written, place) = match &output.file {
-        Some(path) => (plain_file(path, write), path.display().to_string()),
-        None => (write(&mut io::stdout().lock()), "to stdout".to_owned()),
-    };
-    match written {
-        // Whoever read it has read enough.
-        Err(error) if output.file.is_none() && error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|error| Failure::failed(format!("cannot write {place}")).because(error.to_string())),
-    }
-}
-
-fn plain_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut out = BufWriter::new(File::create(path)?);
-    write(&mut out)?;
-    out.flush()
-}
-
-/// The width of the terminal.
-pub(super) fn columns() -> usize {
-    terminal_size::terminal_size().map_or(COLUMNS, |(width, _)| width.0.into())
 }

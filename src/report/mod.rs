@@ -55,7 +55,28 @@ pub enum Format {
     Prometheus,
 }
 
+/// A format that everything has; the others are of the result of a single run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Common {
+    /// See [`Format::Text`].
+    Text,
+    /// See [`Format::Json`].
+    Json,
+    /// See [`Format::Markdown`].
+    Markdown,
+}
+
 impl Format {
+    /// The format as one that everything has, if it is.
+    pub fn common(self) -> Option<Common> {
+        match self {
+            Self::Text => Some(Common::Text),
+            Self::Json => Some(Common::Json),
+            Self::Markdown => Some(Common::Markdown),
+            Self::Csv | Self::Hgrm | Self::Hlog | Self::Html | Self::Junit | Self::Prometheus => None,
+        }
+    }
+
     /// All formats.
     pub const ALL: [Self; 9] = [
         Self::Text,

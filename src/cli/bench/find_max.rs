@@ -9,8 +9,7 @@ use super::{failure, interrupt_on_signal};
 use crate::bench::search::{End, Plan};
 use crate::bench::{self, Capacity, Config, Measure};
 use crate::cli::Global;
-use crate::cli::outputs;
-use crate::cli::report::{emit_capacity, refuse_other_formats};
+use crate::cli::outputs::{self, emit_capacity, of_capacity};
 use crate::error::{Exit, Failure};
 use crate::report::{self, Output};
 use crate::ui::bench::LiveBench;
@@ -71,7 +70,7 @@ impl FindMax {
     /// The configuration is refused, nothing can be connected to, or a result cannot be written.
     pub fn run(&self, config: &Config, outputs: &[Output], columns: usize, global: &Global) -> Result<Exit> {
         let plan = self.plan(config)?;
-        refuse_other_formats(outputs)?;
+        let places = of_capacity(outputs)?;
         outputs::check(outputs)?;
         interrupt_on_signal(config.control.clone())?;
         let is_live = !global.quiet && io::IsTerminal::is_terminal(&io::stderr());
@@ -79,7 +78,7 @@ impl FindMax {
         let seen = |probe: &bench::Probe| global.say(&report::probe(probe));
         let found =
             bench::find_max(config, &plan, self.probe_time.unwrap_or(PROBE_TIME), run, seen).map_err(failure)?;
-        emit_capacity(&found, outputs, columns)?;
+        emit_capacity(&found, &places, columns)?;
         Ok(exit_of(&found))
     }
 

@@ -34,7 +34,7 @@ use self::schedule::ScheduleArgs;
 use self::signals::interrupt_on_signal;
 use self::values::{Replay, Rps};
 use self::watch::{WatchArgs, Watched};
-use super::report::{columns, emit, outputs_or_default};
+use super::outputs::{columns, emit, outputs_or_default};
 use super::session::{self, Session, block_on};
 use super::{Global, outputs, url};
 use crate::bench::{
