@@ -189,9 +189,13 @@ fn resets_are_counted_exactly() {
 
 /// A socket that listens, accepts nothing, and has no room left: further connections are neither made nor refused.
 fn black_hole() -> (SocketAddr, Vec<socket2::Socket>) {
+    black_hole_at(([127, 0, 0, 1], 0).into())
+}
+
+fn black_hole_at(address: SocketAddr) -> (SocketAddr, Vec<socket2::Socket>) {
     use socket2::{Domain, Socket, Type};
     let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.bind(&address.into()).unwrap();
     listener.listen(0).unwrap();
     let address = listener.local_addr().unwrap().as_socket().unwrap();
     let mut held = vec![listener];
@@ -214,6 +218,27 @@ fn a_black_hole_is_given_up_when_the_time_to_connect_is_over() {
     let Error::NoConnection { fault, .. } = bench::run(&config, &mut ()).unwrap_err() else { panic!() };
     assert_eq!((fault.kind.phase, fault.kind.cause), (Phase::Connect, Cause::Timeout), "{fault:?}");
     assert!(begun.elapsed() < config.timeout.0, "it waited for the timeout of requests");
+}
+
+/// The first address of a name answers nothing, as that of a broken IPv6 does; the second is refused, the third answers.
+/// All connections go there at once, and nobody waits for the time that one may take.
+#[cfg(target_os = "linux")]
+#[test]
+fn of_several_addresses_one_that_answers_is_taken() {
+    let server = answering();
+    let port = port_of(&server);
+    let (_, _held) = black_hole_at(([127, 0, 0, 2], port).into());
+    for addresses in ["127.0.0.2,127.0.0.3,127.0.0.1", "127.0.0.1,127.0.0.2", "127.0.0.3,127.0.0.1"] {
+        let mut config = config(&format!("http://nowhere.invalid:{port}/"));
+        config.reach.resolve = vec![format!("nowhere.invalid:{port}:{addresses}").parse().unwrap()];
+        config.connections = Some(4);
+        let before = server.count();
+        let summary = run_well(&config);
+        let c = summary.counts;
+        assert_eq!((server.count() - before, c.wire), (c.ok, [c.ok; 2]));
+        let slowest = summary.histograms.connect.max().unwrap();
+        assert!(slowest < config.timeout.0.as_nanos() as u64, "{slowest}");
+    }
 }
 
 /// The server answers three times and then becomes a black hole. What is due then times out after as long as a

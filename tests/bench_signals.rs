@@ -8,6 +8,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Lines, Read as _};
+use std::net::TcpListener;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -25,9 +26,13 @@ impl Running {
     /// One of these arguments. What started the tests may have had signals ignored, as `nohup` does, and programs
     /// inherit that.
     fn bench(url: &str, flags: &[&str]) -> Self {
+        Self::start(&mut Self::command(url, flags))
+    }
+
+    fn command(url: &str, flags: &[&str]) -> Command {
         let mut command = Command::new("env");
-        command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_scalectl"), "bench", url]);
-        Self::start(command.args(flags))
+        command.args(["--default-signal=HUP,INT", env!("CARGO_BIN_EXE_scalectl"), "bench", url]).args(flags);
+        command
     }
 
     /// That of a command, once it has said how it is getting on.
@@ -80,6 +85,22 @@ fn an_interrupt_prints_the_result_so_far() {
             assert_eq!(count("ok"), server.count());
         }
     }
+}
+
+/// A target that takes connections, and says nothing when it is asked for the protocol it prefers.
+#[test]
+fn an_interrupt_before_the_start_ends_at_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}/", listener.local_addr().unwrap());
+    let flags = ["--http", "auto", "--timeout", "20m"];
+    let child = Running::command(&url, &flags).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let asked = listener.accept().unwrap();
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(asked);
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("interrupted before the start"), "{said}");
 }
 
 /// CI systems cancel with SIGTERM, and a terminal that goes away sends SIGHUP: what was measured is not lost.

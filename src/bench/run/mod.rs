@@ -84,7 +84,7 @@ pub fn run(config: &Config, observer: &mut dyn Observer) -> Result<Summary, Erro
         return Err(Error::Interrupted);
     }
     let mix = config.mix()?;
-    let (dialer, is_http2) = dialer(config)?.speaking(config.protocol, config.timeout.0);
+    let (dialer, is_http2) = reach(config)?;
     let streams = is_http2.then_some(config.streams as usize);
     let mut guard = Guard::new(&config.abort_on, config.control.clone(), observer);
     let crew = Crew::hire(config, &schedule, &mix, &dialer, streams, guard.is_watching())?;
@@ -108,8 +108,26 @@ fn only_redirects(config: &Config, summary: &Summary) -> Option<String> {
         .then(|| "every answer was a redirect; --redirects N follows them".to_owned())
 }
 
-/// What reaches the target.
-pub(in crate::bench) fn dialer(config: &Config) -> Result<Dialer, Error> {
+/// What reaches the target, and whether that speaks HTTP/2. To find out may take its time, in which the user may give up.
+pub(in crate::bench) fn reach(config: &Config) -> Result<(Dialer, bool), Error> {
+    let (sender, found) = mpsc::channel();
+    let own = config.clone();
+    thread::Builder::new().name("reach".to_owned()).spawn(move || {
+        let dialer = dialer(&own).map(|dialer| dialer.reachable_first(own.connect_timeout().0));
+        // Whoever no longer listens has given the run up.
+        let _ = sender.send(dialer.map(|dialer| dialer.speaking(own.protocol, own.timeout.0)));
+    })?;
+    loop {
+        match found.recv_timeout(SNAPSHOTS) {
+            Ok(found) => return found,
+            Err(RecvTimeoutError::Timeout) if config.control.is_interrupted() => return Err(Error::Interrupted),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(Error::Broken),
+        }
+    }
+}
+
+fn dialer(config: &Config) -> Result<Dialer, Error> {
     let refused = |error| match error {
         DialError::Reach(error) => Error::Config(error.into()),
         DialError::Fault(fault) => Error::NoConnection { address: address(config), fault },

@@ -1,7 +1,7 @@
 //! One exchange of every kind of a mix, to be looked at before a run.
 
 use super::config::Config;
-use super::{Error, dialer};
+use super::{Error, reach};
 use crate::bench::answer::Answer;
 use crate::bench::answer::redirect::{Hop, Lead};
 use crate::bench::clock::{nanos, now_ns};
@@ -61,7 +61,7 @@ impl Trial {
 pub fn try_out(config: &Config) -> Result<Vec<Trial>, Error> {
     config.check()?;
     let mix = config.mix()?;
-    let (dialer, is_http2) = dialer(config)?.speaking(config.protocol, config.timeout.0);
+    let (dialer, is_http2) = reach(config)?;
     let mut transport = if is_http2 {
         Transport::multiplexed(dialer, 1, config.connect_timeout().0)?
     } else {

@@ -52,7 +52,7 @@ impl From<Fault> for DialError {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Endpoint {
     Tcp(SocketAddr),
     Unix(PathBuf),
@@ -100,6 +100,20 @@ impl Dialer {
     /// How long the look-up of the name took, in nanoseconds; `None` where there was none.
     pub fn dns_ns(&self) -> Option<u64> {
         self.dns_ns
+    }
+
+    /// How many addresses there are to be tried.
+    pub fn addresses(&self) -> usize {
+        self.endpoints.len()
+    }
+
+    /// Has the address of this index tried first from now on.
+    pub fn put_first(&mut self, index: usize) {
+        let mut endpoints = self.endpoints.to_vec();
+        if let Some(to_first) = endpoints.get_mut(..=index) {
+            to_first.rotate_right(1);
+        }
+        self.endpoints = endpoints.into();
     }
 
     /// Whether its connections are TCP.

@@ -15,6 +15,7 @@ pub(super) mod http1;
 pub(super) mod http2;
 mod nap;
 mod negotiate;
+mod race;
 mod receipt;
 mod session;
 mod tls;
