@@ -50,6 +50,7 @@ pub use record::sample::{Cause, Fault, FaultKind, Outcome, Phase, Sample, Side};
 pub use record::series::{OpenSecond, Second};
 pub use record::tally::{Counts, Distributions, ErrorCount, Evidence, Tally};
 pub use request::feed::FeedError;
+pub use request::fields::Fields;
 pub use request::flows::FlowCounts;
 pub use request::headers::Headers;
 pub use request::mix::{Ingredients, Mix, MixError};

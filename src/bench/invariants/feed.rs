@@ -134,9 +134,9 @@ fn can_be_sent(feeds: &Feeds, file: &Path, folder: &Path) {
         "POST".clone_into(&mut request.method);
         config.requests = vec![
             RequestSpec { headers: pair().into_iter().collect(), body: Some(value.clone()), ..request.clone() },
-            RequestSpec { cookies: pair(), form: pair(), ..request.clone() },
+            RequestSpec { cookies: pair(), form: pair().into_iter().collect(), ..request.clone() },
             RequestSpec { bearer: Some(value.clone()), json: Some(serde_json::json!({"x": value})), ..request.clone() },
-            RequestSpec { user: Some(value.clone()), multipart: pair(), ..request },
+            RequestSpec { user: Some(value.clone()), multipart: pair().into_iter().collect(), ..request },
         ];
         sendable(&config, folder);
         // One that is refused does not hide the others.

@@ -46,7 +46,7 @@ fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let feeds = config.feeds.values().map(|feed| feed.file.as_path());
     let bodies = config.every_request().filter_map(|spec| spec.body_file.as_deref());
     let parts =
-        config.every_request().flat_map(|spec| spec.multipart.values()).filter_map(|value| value.strip_prefix('@'));
+        config.every_request().flat_map(|spec| spec.multipart.iter()).filter_map(|(_, value)| value.strip_prefix('@'));
     feeds.chain(bodies).chain(parts.map(Path::new))
 }
 

@@ -1,12 +1,13 @@
 //! What a request carries: its body in whatever form it is described, and the headers that go with it.
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT};
 
+use super::fields::Fields;
 use super::template::{Escape, Names, Template, TemplateError};
 use super::workload::RequestSpec;
 use crate::bench::target::Target;
@@ -62,7 +63,7 @@ fn read(file: &str) -> Result<Vec<u8>, ContentError> {
     fs::read(file).map_err(|error| ContentError::Why(format!("its body file {file} cannot be read: {error}")))
 }
 
-fn form(fields: &BTreeMap<String, String>, names: Names<'_>) -> Result<Template, ContentError> {
+fn form(fields: &Fields, names: Names<'_>) -> Result<Template, ContentError> {
     let mut whole = Template::empty(Escape::Form);
     for (number, (key, value)) in fields.iter().enumerate() {
         if number > 0 {
@@ -76,16 +77,20 @@ fn form(fields: &BTreeMap<String, String>, names: Names<'_>) -> Result<Template,
 }
 
 /// RFC 7578.
-fn multipart(parts: &BTreeMap<String, String>, names: Names<'_>) -> Result<Template, ContentError> {
+fn multipart(parts: &Fields, names: Names<'_>) -> Result<Template, ContentError> {
     let mut whole = Template::bytes(Vec::new());
     // Quotes and line ends in a name, as browsers write them.
     let name = |text: &str| text.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
-    for (key, value) in parts {
+    for (key, value) in parts.iter() {
         let mut head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{}\"", name(key));
         let content = match value.strip_prefix('@') {
             Some(file) => {
+                let (file, kind) = file.rsplit_once(";type=").unwrap_or((file, "application/octet-stream"));
                 let short = file.rsplit('/').next().unwrap_or(file);
-                head += &format!("; filename=\"{}\"\r\ncontent-type: application/octet-stream", name(short));
+                if HeaderValue::from_str(kind).is_err() {
+                    return Err(ContentError::Why(format!("{kind:?} is not the type of a part")));
+                }
+                head += &format!("; filename=\"{}\"\r\ncontent-type: {kind}", name(short));
                 Template::bytes(read(file)?)
             }
             None => Template::compile(value, names, Escape::Not)?,
@@ -212,11 +217,18 @@ mod tests {
                 Some("application/x-www-form-urlencoded"),
             ),
             (
-                json!({"multipart": {"a\"": "b", "f": format!("@{file}")}}),
+                json!({"form": {"z": ["1", "2"], "a": "3"}}),
+                "z=1&z=2&a=3".to_owned(),
+                Some("application/x-www-form-urlencoded"),
+            ),
+            (
+                json!({"multipart": {"a\"": "b", "f": [format!("@{file}"), format!("@{file};type=image/png")]}}),
                 [
                     "--B\r\ncontent-disposition: form-data; name=\"a%22\"\r\n\r\nb\r\n",
                     "--B\r\ncontent-disposition: form-data; name=\"f\"; filename=\"cat %221%22.txt\"\r\n",
-                    "content-type: application/octet-stream\r\n\r\n{{ not a text }}\r\n--B--\r\n",
+                    "content-type: application/octet-stream\r\n\r\n{{ not a text }}\r\n",
+                    "--B\r\ncontent-disposition: form-data; name=\"f\"; filename=\"cat %221%22.txt\"\r\n",
+                    "content-type: image/png\r\n\r\n{{ not a text }}\r\n--B--\r\n",
                 ]
                 .concat()
                 .replace("--B", &format!("--{BOUNDARY}")),

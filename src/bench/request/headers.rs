@@ -2,27 +2,16 @@
 //! together, as a file has them.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use schemars::JsonSchema;
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::fields::{self, Values};
 
 /// Headers. Names are compared whatever their case, and sent as they were given.
 #[derive(Debug, Clone, PartialEq, Eq, Default, JsonSchema)]
 #[schemars(with = "BTreeMap<String, Values>")]
 pub struct Headers(Vec<(String, String)>);
-
-/// What a name stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a text, or a list of texts for a header that is sent more than once")]
-enum Values {
-    /// One header.
-    One(String),
-    /// As many headers of the same name.
-    Several(Vec<String>),
-}
 
 impl Headers {
     /// Whether there are none.
@@ -52,9 +41,7 @@ impl Headers {
 
     /// Adds one, behind those of the same name.
     pub fn add(&mut self, name: impl Into<String>, value: impl Into<String>) {
-        let name = name.into();
-        let last = self.0.iter().rposition(|(own, _)| own.eq_ignore_ascii_case(&name));
-        self.0.insert(last.map_or(self.0.len(), |last| last + 1), (name, value.into()));
+        fields::insert(&mut self.0, (name.into(), value.into()), str::eq_ignore_ascii_case);
     }
 
     /// Adds one instead of those of the same name.
@@ -79,48 +66,13 @@ impl FromIterator<(String, String)> for Headers {
 
 impl Serialize for Headers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut together: Vec<(&str, Vec<&str>)> = Vec::new();
-        for (name, value) in self.iter() {
-            match together.iter_mut().find(|(other, _)| *other == name) {
-                Some((_, values)) => values.push(value),
-                None => together.push((name, vec![value])),
-            }
-        }
-        let mut map = serializer.serialize_map(Some(together.len()))?;
-        for (name, values) in together {
-            match values[..] {
-                [value] => map.serialize_entry(name, value)?,
-                _ => map.serialize_entry(name, &values)?,
-            }
-        }
-        map.end()
+        fields::serialize(&self.0, serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Headers {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Map;
-
-        impl<'de> Visitor<'de> for Map {
-            type Value = Headers;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a table of headers")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Headers, A::Error> {
-                let mut headers = Headers::default();
-                while let Some((name, values)) = map.next_entry::<String, Values>()? {
-                    match values {
-                        Values::One(value) => headers.add(name, value),
-                        Values::Several(values) => values.into_iter().for_each(|value| headers.add(&*name, value)),
-                    }
-                }
-                Ok(headers)
-            }
-        }
-
-        deserializer.deserialize_map(Map)
+        Ok(fields::pairs(deserializer, "a table of headers")?.into_iter().collect())
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod content;
 pub mod feed;
+pub mod fields;
 pub mod flows;
 pub mod headers;
 pub mod kind;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::fields::Fields;
 use super::headers::Headers;
 use crate::bench::schedule::stage::{Process, Stage};
 use crate::units::{Rate, TimeSpan};
@@ -119,12 +120,13 @@ pub struct RequestSpec {
     /// Body as JSON; sets the content type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<serde_json::Value>,
-    /// Body as a form (`application/x-www-form-urlencoded`).
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub form: BTreeMap<String, String>,
-    /// Body as `multipart/form-data`; a value that begins with `@` is a file.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub multipart: BTreeMap<String, String>,
+    /// Body as a form (`application/x-www-form-urlencoded`); a list of texts is a field that is sent more than once.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub form: Fields,
+    /// Body as `multipart/form-data`; a value that begins with `@` is a file, of a type that `;type=` names behind it. A
+    /// list of texts is a part that is sent more than once.
+    #[serde(default, skip_serializing_if = "Fields::is_empty")]
+    pub multipart: Fields,
     /// Statuses that count as ok, like `"200,204"` or `"2xx"`; all below 400 unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect_status: Option<StatusSet>,
@@ -155,8 +157,8 @@ impl RequestSpec {
             body_file: None,
             body_bytes: None,
             json: None,
-            form: BTreeMap::new(),
-            multipart: BTreeMap::new(),
+            form: Fields::default(),
+            multipart: Fields::default(),
             expect_status: None,
             assert: Vec::new(),
             capture: BTreeMap::new(),
@@ -173,8 +175,8 @@ impl RequestSpec {
             body_file: None,
             body_bytes: None,
             json: None,
-            form: BTreeMap::new(),
-            multipart: BTreeMap::new(),
+            form: Fields::default(),
+            multipart: Fields::default(),
             ..self.clone()
         }
     }

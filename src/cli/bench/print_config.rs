@@ -119,7 +119,7 @@ mod tests {
         ("body-file", &[URL, "--body-file", "LOG"]),
         ("body-json", &[URL, "--body-json", r#"{"z":[1,2.5,"x",{"b":true}],"a":{"é":""}}"#]),
         ("form", &[URL, "--form", "a=1", "--form", "b=x y"]),
-        ("multipart", &[URL, "--multipart", "a=1", "--multipart", "f=@LOG"]),
+        ("multipart", &[URL, "--multipart", "z=1", "--multipart", "f=@LOG", "-F", "f=@LOG;type=text/plain"]),
         ("content-type", &[URL, "--body", "x", "--content-type", "text/x"]),
         ("accept", &[URL, "--accept", "text/html"]),
         ("user", &[URL, "--user", "ada:p w:x"]),

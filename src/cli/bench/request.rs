@@ -36,7 +36,7 @@ pub struct RequestArgs {
     /// Field of a form (application/x-www-form-urlencoded), as 'name=value'; repeat for more
     #[arg(long, value_name = "FIELD", group = "content")]
     form: Vec<String>,
-    /// Part of a multipart/form-data body, as 'name=value' or 'name=@FILE'; repeat for more
+    /// Part of a multipart/form-data body, as 'name=value', 'name=@FILE' or 'name=@FILE;type=image/png'; repeat for more
     #[arg(short = 'F', long, value_name = "PART", group = "content")]
     multipart: Vec<String>,
     /// Content type of the body
@@ -255,10 +255,7 @@ impl RequestArgs {
                     return Err(Failure::usage(format!("{flag} \"{field}\": a part is not read from stdin"))
                         .hint("write it to a file, and give that: name=@FILE"));
                 }
-                if into.insert(name.to_owned(), value.to_owned()).is_some() {
-                    return Err(Failure::usage(format!("{flag}: \"{name}\" is given twice"))
-                        .hint("fields of the same name go into a body of your own: -d 'a=1&a=2' -T application/x-www-form-urlencoded"));
-                }
+                into.add(name, value);
             }
         }
         for cookie in self.cookies.iter().flat_map(|cookies| cookies.split(';')) {
