@@ -412,6 +412,16 @@ fn doctor_names_who_holds_the_balancers_port() {
         .stdout(contains(format!("Port {port} (balancer.port)")).and(contains("free")));
 }
 
+/// There is nothing to watch; a project whose file has a mistake is watched until it is mended.
+#[test]
+fn up_watch_ends_where_there_is_no_project() {
+    let scratch = Scratch::new();
+    let up = || scalectl().current_dir(scratch.0.path()).args(["up", "--watch"]).assert();
+    up().code(2).stderr(contains("no scalectl.toml in this folder"));
+    scratch.put("scalectl.toml", "[project\n");
+    up().code(2).stderr(contains("scalectl.toml"));
+}
+
 #[test]
 fn doctor_says_why_docker_does_not_answer() {
     let scratch = Scratch::new();

@@ -10,6 +10,7 @@ use super::watch::Watch;
 use super::{Global, logs, status, stdout};
 use crate::engine::{BalancerId, Intent, Options, Plan};
 use crate::error::Exit;
+use crate::stack;
 use crate::ui;
 use crate::units::{Name, TimeSpan};
 
@@ -106,6 +107,10 @@ impl Args {
         let mut watch = Watch::new(global.source())?;
         let mut state = watch.state()?;
         let mut result = self.up(global).await.map(drop);
+        // A mistake can be mended while it watches; where there is no project, there is nothing to watch.
+        if result.is_err() && stack::identity(&global.source()).is_none() {
+            return result.map(|()| Exit::Done);
+        }
         loop {
             if let Err(error) = result
                 && ui::print_error(&error) == Exit::Interrupted
