@@ -624,3 +624,18 @@ fn one_output_that_fails_costs_no_other() {
     }
     assert_eq!((server.count(), file("new.csv").exists()), (5, false));
 }
+
+/// Whatever the environment says of proxies: the load goes to the target, and the result says so.
+#[test]
+fn proxy_variables_are_ignored_and_told() {
+    let server = Server::start(|_| Fate::Answer(200, 0));
+    let output = Command::new(env!("CARGO_BIN_EXE_scalectl"))
+        .args(["bench", &server.url(), "-n", "5", "--rps", "50", "--json", "-q"])
+        .envs([("http_proxy", "http://127.0.0.1:1"), ("ALL_PROXY", "http://127.0.0.1:1")])
+        .output()
+        .unwrap();
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["counts"]["ok"], server.count()), (&5.into(), 5), "{result}");
+    let notes = result["verdict"]["notes"].to_string();
+    assert!(notes.contains("http_proxy") && notes.contains("ALL_PROXY"), "{notes}");
+}

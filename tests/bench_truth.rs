@@ -304,8 +304,6 @@ fn resets_are_counted_exactly_and_what_is_not_idempotent_is_not_sent_again() {
     assert!(response.p90.is_some() && response.p95.is_none() && response.p99.is_none());
 }
 
-/// The server reads a request on a reused connection and closes it without a word: the client cannot tell that from
-/// the idle-close race, and sends a GET once more. It knows no better than an interval what the server counted.
 /// More than are being opened at the same time; the least recently used one comes first, so each gets one request.
 #[test]
 fn all_connections_are_there_from_the_start() {
@@ -319,6 +317,8 @@ fn all_connections_are_there_from_the_start() {
     assert!(server.seen().iter().all(|seen| seen.earlier == 0));
 }
 
+/// The server reads a request on a reused connection and closes it without a word: the client cannot tell that from
+/// the idle-close race, and sends a GET once more. It knows no better than an interval what the server counted.
 #[test]
 fn a_connection_closed_under_a_get_costs_one_retry() {
     let _alone = alone();

@@ -471,17 +471,55 @@ fn parse(text: &str) -> Result<Target, Failure> {
     })
 }
 
-/// Exit codes in order of precedence: interrupted, untrusted, objectives missed, not one request ended well.
+/// What a run ends with.
 fn exit_of(summary: &Summary) -> Exit {
-    if summary.setup.interrupted {
-        Exit::Interrupted
-    } else if !summary.verdict.trusted {
-        Exit::Untrusted
-    } else if !summary.slo_met() {
-        Exit::SloMissed
-    } else if summary.counts.ok == 0 && summary.slo.is_empty() {
-        Exit::Failed
-    } else {
-        Exit::Done
+    Ended {
+        is_interrupted: summary.setup.interrupted,
+        is_trusted: summary.verdict.trusted,
+        meets_objectives: summary.slo_met(),
+        is_in_vain: summary.counts.ok == 0 && summary.slo.is_empty(),
+    }
+    .exit()
+}
+
+/// What the exit code of a run depends on.
+#[derive(Debug, Clone, Copy)]
+struct Ended {
+    is_interrupted: bool,
+    is_trusted: bool,
+    meets_objectives: bool,
+    /// Not one request ended well, and no objective says what that means.
+    is_in_vain: bool,
+}
+
+impl Ended {
+    /// In order of precedence: what a script has to know before it reads the rest.
+    fn exit(self) -> Exit {
+        match self {
+            Self { is_interrupted: true, .. } => Exit::Interrupted,
+            Self { is_trusted: false, .. } => Exit::Untrusted,
+            Self { meets_objectives: false, .. } => Exit::SloMissed,
+            Self { is_in_vain: true, .. } => Exit::Failed,
+            Self { .. } => Exit::Done,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_says_what_matters_most() {
+        let mut ended = Ended { is_interrupted: true, is_trusted: false, meets_objectives: false, is_in_vain: true };
+        assert_eq!(ended.exit().code(), 130);
+        ended.is_interrupted = false;
+        assert_eq!(ended.exit().code(), 5);
+        ended.is_trusted = true;
+        assert_eq!(ended.exit().code(), 4);
+        ended.meets_objectives = true;
+        assert_eq!(ended.exit().code(), 1);
+        ended.is_in_vain = false;
+        assert_eq!(ended.exit().code(), 0);
     }
 }
