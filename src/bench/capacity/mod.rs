@@ -16,7 +16,8 @@ use crate::bench::record::batches::Batches;
 use crate::bench::result::slo::{Measure, Slo, SloResult};
 use crate::bench::result::statistics::measured;
 use crate::bench::result::summary::{Latency, Summary};
-use crate::bench::run::config::{Config, Length};
+use crate::bench::run::config::Config;
+use crate::bench::schedule::Length;
 use crate::units::{Rate, TimeSpan};
 
 /// Name and version of the JSON form.

@@ -6,7 +6,6 @@ pub mod buckets;
 pub mod distribution;
 pub mod encoding;
 pub mod laps;
-pub mod recorder;
 pub mod sample;
 pub mod series;
 pub mod slices;

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::batches::Batches;
 use super::distribution::Distribution;
 use super::sample::{FaultKind, Outcome, Sample};
-use crate::bench::request::flows::FlowCounts;
 
 /// How many failing exchanges of each kind are kept as evidence: there are only so many kinds.
 const EVIDENCE: usize = 2;
@@ -98,6 +97,34 @@ impl Counts {
         self.wire[0] += other.wire[0];
         self.wire[1] += other.wire[1];
         self.protocol_warnings += other.protocol_warnings;
+    }
+}
+
+/// How many flows ended how: see [`FlowCounts::holds`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct FlowCounts {
+    /// Flows whose first step was begun.
+    pub started: u64,
+    /// Of these, all steps ended well.
+    pub completed: u64,
+    /// A step failed, and none followed.
+    pub broken: u64,
+    /// Still at it when the grace time ended.
+    pub unfinished: u64,
+}
+
+impl FlowCounts {
+    /// The counting identity: started = completed + broken + unfinished.
+    pub fn holds(&self) -> bool {
+        self.started == self.completed + self.broken + self.unfinished
+    }
+
+    /// Adds other counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.started += other.started;
+        self.completed += other.completed;
+        self.broken += other.broken;
+        self.unfinished += other.unfinished;
     }
 }
 

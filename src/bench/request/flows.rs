@@ -1,40 +1,10 @@
-//! Flows between two of their steps, and what is counted of them.
+//! Flows between two of their steps.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use serde::{Deserialize, Serialize};
-
 use super::visit::Visit;
 use crate::bench::schedule::Arrival;
-
-/// How many flows ended how: see [`FlowCounts::holds`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct FlowCounts {
-    /// Flows whose first step was begun.
-    pub started: u64,
-    /// Of these, all steps ended well.
-    pub completed: u64,
-    /// A step failed, and none followed.
-    pub broken: u64,
-    /// Still at it when the grace time ended.
-    pub unfinished: u64,
-}
-
-impl FlowCounts {
-    /// The counting identity: started = completed + broken + unfinished.
-    pub fn holds(&self) -> bool {
-        self.started == self.completed + self.broken + self.unfinished
-    }
-
-    /// Adds other counts.
-    pub fn merge(&mut self, other: &Self) {
-        self.started += other.started;
-        self.completed += other.completed;
-        self.broken += other.broken;
-        self.unfinished += other.unfinished;
-    }
-}
 
 /// What is to be begun: an arrival of the schedule, or the next step of a flow.
 #[derive(Debug)]

@@ -13,9 +13,8 @@ use crate::bench::clock::{Start, Timestamps};
 use crate::bench::record::batches::Batches;
 use crate::bench::record::distribution::{Distribution, Percentile};
 use crate::bench::record::series::Second;
+use crate::bench::record::tally::FlowCounts;
 use crate::bench::record::tally::{Counts, Distributions, ErrorCount, Evidence, KindTally, Tally};
-use crate::bench::request::flows::FlowCounts;
-use crate::bench::run::guard::Aborted;
 use crate::bench::schedule::stage::{Arrangement, Stage};
 
 /// Name and version of the JSON form.
@@ -161,6 +160,17 @@ impl Setup {
     pub fn is_closed_loop(&self) -> bool {
         self.rate.is_none()
     }
+}
+
+/// That a run was ended early, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Aborted {
+    /// The condition as it was written.
+    pub condition: String,
+    /// When it held, in nanoseconds after the start.
+    pub at_ns: u64,
+    /// What it was about: nanoseconds, a fraction, or a rate; `null` for a percentile among what failed.
+    pub value: Option<serde_json::Number>,
 }
 
 /// The figures of one kind of request.

@@ -13,24 +13,15 @@ use crate::bench::control::Control;
 use crate::bench::request::mix::{Ingredients, Mix, MixError};
 use crate::bench::request::workload::{FeedSpec, FlowSpec, RequestSpec, Workload, every, every_mut};
 use crate::bench::result::slo::Slo;
-use crate::bench::schedule::Schedule;
 use crate::bench::schedule::pacing::Pacing;
 use crate::bench::schedule::replay::Recording;
 use crate::bench::schedule::stage::{Process, Stage};
+use crate::bench::schedule::{Length, Schedule};
 use crate::bench::target::Target;
 use crate::bench::target::protocol::Protocol;
 use crate::bench::target::reach::{Reach, ReachError};
 use crate::bench::transport::Io;
 use crate::units::{Rate, TimeSpan};
-
-/// How long a run is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Length {
-    /// So long.
-    Duration(TimeSpan),
-    /// So many requests.
-    Requests(u64),
-}
 
 /// What a run is asked to do.
 #[derive(Debug, Clone)]
@@ -236,7 +227,9 @@ impl Config {
         let mut requests = if is_default { vec![RequestSpec::get(&self.target.path)] } else { self.requests.clone() };
         let mut flows = self.flows.clone();
         for request in every_mut(&mut requests, &mut flows) {
-            self.reach.adapt(request);
+            if self.reach.without_keepalive {
+                request.headers.set("Connection", "close");
+            }
             if self.compressed && !request.headers.has("accept-encoding") {
                 request.headers.add("accept-encoding", unpack::ACCEPTED);
             }

@@ -1,28 +1,15 @@
 //! Ends a run early once it is clear that there is no point in going on.
 
-use serde::{Deserialize, Serialize};
-
 use super::progress::{Observer, Snapshot, Started};
 use crate::bench::control::Control;
 use crate::bench::record::laps::Lap;
 use crate::bench::result::slo::{Measure, Measured, Slo, SloResult};
-use crate::bench::result::summary::Summary;
+use crate::bench::result::summary::{Aborted, Summary};
 
 /// How often it looks, in nanoseconds.
 const LOOK_NS: u64 = 1_000_000_000;
 /// How many requests must have ended after the warm-up before it judges.
 const LEAST_REQUESTS: u64 = 100;
-
-/// That a run was ended early, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Aborted {
-    /// The condition as it was written.
-    pub condition: String,
-    /// When it held, in nanoseconds after the start.
-    pub at_ns: u64,
-    /// What it was about: nanoseconds, a fraction, or a rate; `null` for a percentile among what failed.
-    pub value: Option<serde_json::Number>,
-}
 
 /// Passes on what a run tells, and ends it when a condition holds.
 pub struct Guard<'a> {

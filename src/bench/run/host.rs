@@ -5,24 +5,6 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 
-/// What the calling thread has had and missed of the processors so far, in nanoseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ThreadTimes {
-    /// How long it ran.
-    pub ran: u64,
-    /// How long it was runnable but did not run.
-    pub waited: u64,
-}
-
-impl ThreadTimes {
-    /// Those of the calling thread; `None` where the kernel does not say.
-    pub fn now() -> Option<Self> {
-        let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-        let mut fields = text.split_whitespace().map(str::parse);
-        Some(Self { ran: fields.next()?.ok()?, waited: fields.next()?.ok()? })
-    }
-}
-
 /// How long the control group of this process, or one above it, was throttled, in nanoseconds.
 pub fn throttled_ns() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;

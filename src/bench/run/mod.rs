@@ -1,7 +1,6 @@
 //! A run: threads set up, started together, followed, and their tallies made one summary.
 
 pub mod config;
-pub mod effort;
 pub mod guard;
 pub mod host;
 pub mod progress;
@@ -15,11 +14,12 @@ use std::time::Duration;
 
 use self::config::{Config, ConfigError};
 use self::guard::Guard;
-use self::progress::{Observer, Shard, Snapshot, Started};
+use self::progress::{Observer, Snapshot, Started};
 use super::clock::{Start, Timestamps, nanos, now_ns};
 use super::schedule::stage::Arrangement;
 use super::schedule::{SECOND_NS, Schedule};
 use super::transport::{DialError, Dialer};
+use super::worker::shard::Shard;
 use super::worker::{self, Event, Orders, Report};
 use crate::bench::record::batches::Batches;
 use crate::bench::record::laps::Laps;

@@ -1,12 +1,13 @@
 //! What a run tells while it goes on. Measuring does not know who looks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use crate::bench::clock::Start;
 use crate::bench::record::distribution::{Distribution, Percentile};
 use crate::bench::record::laps::Lap;
-use crate::bench::record::tally::{Counts, Tally};
+use crate::bench::record::tally::Counts;
 use crate::bench::schedule::stage::Stage;
+use crate::bench::worker::shard::{Latest, Shard};
 
 /// Follows a run; called from the thread that called [`super`], at most ten times a second.
 pub trait Observer {
@@ -87,11 +88,19 @@ impl Snapshot {
             in_flight: 0,
             response: Distribution::default(),
         };
-        let counted: Vec<u64> = shards.iter().map(|shard| shard.add_to(&mut snapshot)).collect();
+        let counted: Vec<u64> = shards.iter().map(|shard| shard.read(|latest| snapshot.add(latest))).collect();
         if !counted.contains(&0) {
             snapshot.counted_ns = counted.iter().sum::<u64>() / counted.len().max(1) as u64;
         }
         snapshot
+    }
+
+    /// Adds what a worker published last; gives how long that was counted.
+    fn add(&mut self, latest: &Latest) -> u64 {
+        self.counts.merge(&latest.counts);
+        self.in_flight += latest.in_flight;
+        self.response.merge(&latest.response);
+        latest.counted_ns
     }
 
     /// A percentile of the response times so far, failures above all.
@@ -105,43 +114,10 @@ impl Snapshot {
     }
 }
 
-/// One worker's published counts.
-#[derive(Default)]
-pub struct Shard {
-    latest: Mutex<Latest>,
-}
-
-#[derive(Default)]
-struct Latest {
-    counts: Counts,
-    counted_ns: u64,
-    in_flight: u64,
-    response: Distribution,
-}
-
-impl Shard {
-    /// Replaces what was published; it was counted for `counted_ns` nanoseconds, 0 in the warm-up.
-    pub fn publish(&self, tally: &Tally, counted_ns: u64, in_flight: u64) {
-        let mut latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        latest.counts = tally.counts;
-        latest.counted_ns = counted_ns;
-        latest.in_flight = in_flight;
-        latest.response.clone_from(&tally.distributions.response);
-    }
-
-    /// Adds what was published last to a snapshot; gives how long that was counted.
-    fn add_to(&self, snapshot: &mut Snapshot) -> u64 {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
-        snapshot.counts.merge(&latest.counts);
-        snapshot.in_flight += latest.in_flight;
-        snapshot.response.merge(&latest.response);
-        latest.counted_ns
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::record::tally::Tally;
 
     #[test]
     fn counts_are_as_old_as_the_threads_say_and_of_the_result_once_all_have_left_the_warm_up() {

@@ -18,7 +18,7 @@ use rand_distr::{Distribution as _, Exp1};
 
 use self::replay::Recording;
 use self::stage::{ARRIVAL, Leg, Stage, clamp, micro};
-use crate::units::Rate;
+use crate::units::{Rate, TimeSpan};
 
 /// Nanoseconds in a second.
 pub const SECOND_NS: u64 = 1_000_000_000;
@@ -26,6 +26,15 @@ pub const SECOND_NS: u64 = 1_000_000_000;
 const STREAM: u64 = u64::MAX;
 /// How many random gaps are drawn before it is asked whether they are still wanted.
 const DRAWS: u64 = 1 << 20;
+
+/// How long a run is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// So long.
+    Duration(TimeSpan),
+    /// So many requests.
+    Requests(u64),
+}
 
 /// One arrival of a schedule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -5,10 +5,10 @@ use std::fmt;
 use std::io::{self, BufRead};
 use std::str::FromStr;
 
+use super::Length;
 use super::SECOND_NS;
 use super::log_line::{Format, Line, Skip, readable};
 use crate::bench::clock::nanos;
-use crate::bench::run::config::Length;
 
 /// How many times as fast as the log a replay is: 2 takes half the time.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::{Scheme, Target};
-use crate::bench::request::workload::RequestSpec;
 use crate::units::TimeSpan;
 
 /// How connections reach the target.
@@ -178,13 +177,6 @@ impl Reach {
         self.connect_to.clear();
         self.sources.clear();
         self.family = None;
-    }
-
-    /// Makes of a request what is sent over such connections.
-    pub(in crate::bench) fn adapt(&self, spec: &mut RequestSpec) {
-        if self.without_keepalive {
-            spec.headers.set("Connection", "close");
-        }
     }
 
     /// The host and port that connections for these go to.

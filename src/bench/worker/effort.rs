@@ -1,10 +1,29 @@
 //! How hard a thread worked: whether there were seconds in which it was never idle.
 
-use super::host::ThreadTimes;
+use std::fs;
+
 use crate::bench::schedule::SECOND_NS;
 
 /// The part of a second from which on a thread counts as never idle. What is left are the gaps of measuring.
 const BUSY_PERCENT: u64 = 95;
+
+/// What the calling thread has had and missed of the processors so far, in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct ThreadTimes {
+    /// How long it ran.
+    ran: u64,
+    /// How long it was runnable but did not run.
+    waited: u64,
+}
+
+impl ThreadTimes {
+    /// Those of the calling thread; `None` where the kernel does not say.
+    fn now() -> Option<Self> {
+        let text = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+        let mut fields = text.split_whitespace().map(str::parse);
+        Some(Self { ran: fields.next()?.ok()?, waited: fields.next()?.ok()? })
+    }
+}
 
 /// Watches the calling thread, a second at a time.
 #[derive(Debug, Default)]

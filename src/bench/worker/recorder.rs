@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
 
-use super::sample::{Outcome, Sample};
-use super::series::{OpenSecond, second_of};
-use super::slices::{Slice, Slices};
-use super::tally::Tally;
-use crate::bench::request::flows::FlowCounts;
-use crate::bench::worker::Event;
+use super::Event;
+use crate::bench::record::sample::{Outcome, Sample};
+use crate::bench::record::series::{OpenSecond, second_of};
+use crate::bench::record::slices::{Slice, Slices};
+use crate::bench::record::tally::FlowCounts;
+use crate::bench::record::tally::Tally;
 
 /// How many seconds stay open: an answer read at the end of one may be recorded after the first of the next.
 const OPEN_SECONDS: usize = 2;
