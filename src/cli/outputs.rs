@@ -1,9 +1,11 @@
 //! Where results go: checked before there is anything to write, written whatever becomes of the others.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use nix::unistd::{Gid, Uid};
 
 use super::{ColorWhen, Global};
 use crate::bench::{Capacity, Summary};
@@ -215,15 +217,20 @@ pub(super) fn put(file: Option<&Path>, write: impl FnOnce(&mut dyn Write) -> io:
 }
 
 /// Writes a file. What was in it stays until the new text is whole: a full disk, or an end in the middle, leaves the old
-/// one. A pipe, a device, and what cannot be put in the place of the old one, are written as they are.
+/// one. What another file cannot stand in for is written as it is: a pipe, a device, a file of somebody else or of another
+/// group, or one that has other names or is open.
 fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let place = linked(path);
     let found = fs::metadata(&place).ok();
-    let is_alone = found.as_ref().is_none_or(|found| found.is_file() && found.nlink() == 1);
+    let owner = (Uid::effective().as_raw(), Gid::effective().as_raw());
+    let is_own = |found: &Metadata| found.is_file() && found.nlink() == 1 && (found.uid(), found.gid()) == owner;
+    let is_open = ["/dev", "/proc"].iter().any(|folder| path.starts_with(folder));
+    let is_replaced = !is_open && found.as_ref().is_none_or(is_own);
     let folder = place.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // As any other new file, within the umask.
     let new = Permissions::from_mode(0o666);
-    let new = is_alone.then(|| tempfile::Builder::new().prefix(".scalectl-").permissions(new).tempfile_in(folder).ok());
+    let new =
+        is_replaced.then(|| tempfile::Builder::new().prefix(".scalectl-").permissions(new).tempfile_in(folder).ok());
     let Some(new) = new.flatten() else {
         let mut out = BufWriter::new(File::create(path)?);
         write(&mut out)?;
@@ -238,7 +245,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) ->
     match new.persist(&place) {
         Ok(_) => Ok(()),
         // A file that is mounted by itself, for one.
-        Err(refused) => fs::copy(refused.file.path(), &place).map(drop),
+        Err(refused) => io::copy(&mut refused.file.reopen()?, &mut File::create(&place)?).map(drop),
     }
 }
 
