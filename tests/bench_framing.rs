@@ -7,7 +7,11 @@
 #[path = "support/server.rs"]
 mod support;
 
-use scalectl::bench::{self, Cause, Config, Length, Phase, RequestSpec, Summary};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use scalectl::bench::{self, Cause, Config, Io, Length, Phase, Protocol, RequestSpec, Summary};
 use scalectl::units::TimeSpan;
 use support::{Fate, Seen, Server};
 
@@ -209,34 +213,65 @@ fn gzip_is_counted_as_it_comes() {
     assert_well(&run(move |_| Fate::Bytes(vec![text.clone()])), 1, 0, length);
 }
 
-/// An answer that comes before the request is written counts; its connection cannot be used again.
+/// TLS of a server that nobody knows.
+fn tls_config() -> Arc<rustls::ServerConfig> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    Arc::new(config)
+}
+
+/// Reads a little of a request, and answers it.
+fn refuse(mut stream: impl Read + Write) {
+    stream.read_exact(&mut [0; 1000]).unwrap();
+    stream.write_all(b"HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno").unwrap();
+    stream.flush().unwrap();
+}
+
+/// An answer that comes before the request is written counts; its connection cannot be used again. With unread bytes in
+/// it, a connection that is closed is reset: behind its answer.
 #[test]
 fn a_body_that_nobody_reads() {
-    let answer = "HTTP/1.1 413 X\r\nContent-Length: 2\r\n\r\nno";
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut config = Config::new(listener.local_addr().unwrap().to_string().parse().unwrap());
-    config.io = support::io();
-    let body = Some("x".repeat(16 << 20));
-    config.requests = vec![RequestSpec { method: "POST".to_owned(), body, ..RequestSpec::get("/") }];
-    (config.rate, config.length) = ("100".parse().unwrap(), Length::Requests(3));
-    (config.connections, config.timeout) = (Some(1), TimeSpan::seconds(5));
-    let served = std::thread::spawn(move || {
-        use std::io::{Read as _, Write as _};
-        for nth in 0..3 {
-            let (mut stream, _) = listener.accept().unwrap();
-            stream.read_exact(&mut [0; 1000]).unwrap();
-            stream.write_all(answer.as_bytes()).unwrap();
-            // With unread bytes in it, a connection that is closed is reset: behind its answer.
-            if nth == 1 {
-                std::mem::forget(stream);
+    for tls in [None, Some(tls_config())] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://{}/", listener.local_addr().unwrap());
+        let mut config = Config::new(url.parse().unwrap());
+        // Over io_uring the end of a TLS connection may be heard of before the answer.
+        let io = if tls.is_some() { Io::Epoll } else { support::io() };
+        (config.io, config.insecure) = (io, true);
+        let body = Some("x".repeat(16 << 20));
+        config.requests = vec![RequestSpec { method: "POST".to_owned(), body, ..RequestSpec::get("/") }];
+        (config.rate, config.length) = ("100".parse().unwrap(), Length::Requests(3));
+        (config.connections, config.timeout, config.protocol) = (Some(1), TimeSpan::seconds(20), Protocol::Http1);
+        let served = std::thread::spawn(move || {
+            for nth in 0..3 {
+                let (stream, _) = listener.accept().unwrap();
+                // What waits to be sent is thrown away where a connection is reset.
+                stream.set_nodelay(true).unwrap();
+                match &tls {
+                    None => refuse(&stream),
+                    Some(config) => {
+                        let session = rustls::ServerConnection::new(Arc::clone(config)).unwrap();
+                        refuse(rustls::StreamOwned::new(session, &stream));
+                    }
+                }
+                if nth == 1 {
+                    std::mem::forget(stream);
+                }
             }
-        }
-    });
-    let summary = bench::run(&config, &mut ()).unwrap();
-    served.join().unwrap();
-    let c = summary.counts;
-    assert_eq!((c.http_error, c.retries, c.wire), (3, 0, [3, 3]), "{c:?} {:?}", summary.evidence);
-    assert!(summary.bytes.sent < 3 * (16 << 20));
+        });
+        let summary = bench::run(&config, &mut ()).unwrap();
+        served.join().unwrap();
+        let c = summary.counts;
+        assert_eq!((c.http_error, c.retries, c.wire), (3, 0, [3, 3]), "{url} {c:?} {:?}", summary.evidence);
+        assert!(summary.bytes.sent < 3 * (16 << 20));
+    }
 }
 
 /// A backlog that is full: the kernel answers no further connection. One connection is served, one waits in the backlog

@@ -291,6 +291,7 @@ impl<S: Read + Write> Tls<S> {
     ///
     /// As a socket, or what came is no TLS.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut flushed = Ok(());
         loop {
             match self.session.reader().read(buffer) {
                 // A peer that closes without saying so in TLS has closed all the same.
@@ -298,11 +299,15 @@ impl<S: Read + Write> Tls<S> {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 read => return read,
             }
-            if self.session.read_tls(&mut self.carrier)? == 0 {
-                return Ok(0);
+            match self.session.read_tls(&mut self.carrier) {
+                Ok(0) => return flushed.map(|()| 0),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(flushed.err().unwrap_or(error)),
+                Err(error) => return Err(error),
             }
             self.process()?;
-            self.flush()?;
+            // That nothing more can be written does not undo what has come.
+            flushed = self.flush().map(drop);
         }
     }
 
@@ -316,19 +321,28 @@ impl<S: Read + Write> Tls<S> {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let written = self.session.writer().write(bytes)?;
-        self.flush()?;
-        Ok(written)
+        match self.send_out() {
+            (0, Err(error)) => Err(error),
+            // What fails after a part has gone fails again with what comes next.
+            _ => Ok(written),
+        }
     }
 
     fn flush(&mut self) -> io::Result<bool> {
+        self.send_out().1
+    }
+
+    /// Writes what is encrypted: how many bytes went out, and whether that is all.
+    fn send_out(&mut self) -> (usize, io::Result<bool>) {
+        let mut gone = 0;
         while self.session.wants_write() {
             match self.session.write_tls(&mut self.carrier) {
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Ok(written) => gone += written,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (gone, Ok(false)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                Err(error) => return (gone, Err(error)),
             }
         }
-        Ok(true)
+        (gone, Ok(true))
     }
 }

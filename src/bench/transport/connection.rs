@@ -63,21 +63,34 @@ impl Connection {
     /// Writes what is left of the request and reads what has come of the answer; `None` if more has come than fits a
     /// turn.
     pub fn advance(&mut self, buffer: &mut [u8], is_ended: bool, clocks: &Clocks) -> Option<Step> {
-        let broken = self.broken.take().map_or_else(|| self.catch_up(), Err);
-        let Err(broken) = broken else { return self.read(buffer, is_ended, clocks) };
+        if self.broken.is_none() {
+            self.broken = self.catch_up().err();
+        }
+        if self.broken.is_none() {
+            return self.read(buffer, is_ended, clocks);
+        }
         // A target that has answered before it read the whole request, and closed then, has answered.
         self.session.spend();
-        match self.read(buffer, true, clocks) {
-            Some(Step::Failed(fault)) if fault.kind.cause != Cause::Malformed => Some(self.session.broke(&broken)),
-            Some(Step::Wait) => Some(self.session.broke(&broken)),
-            read => read,
-        }
+        let step = self.read(buffer, true, clocks)?;
+        let is_broken = match &step {
+            Step::Wait => true,
+            Step::Failed(fault) => fault.kind.cause != Cause::Malformed,
+            Step::Answered(_) => false,
+        };
+        let broken = self.broken.take().filter(|_| is_broken);
+        Some(broken.map_or(step, |error| self.session.broke(&error)))
     }
 
     fn read(&mut self, buffer: &mut [u8], is_ended: bool, clocks: &Clocks) -> Option<Step> {
         for _ in 0..TURN {
             match self.channel.read(buffer) {
-                Ok(0) => return Some(self.session.ended()),
+                // Nobody knows whether an answer is whole that ends with a connection which broke.
+                Ok(0) => {
+                    return Some(match self.broken.take() {
+                        Some(error) => self.session.broke(&error),
+                        None => self.session.ended(),
+                    });
+                }
                 Ok(read) => {
                     if is_ended {
                         self.session.spend();

@@ -51,7 +51,7 @@ impl Worker {
                 let outcome = match lead {
                     Lead::To(hop) => {
                         flight.redirect(&exchange, hop);
-                        return self.send_again(slot);
+                        return self.send(slot);
                     }
                     Lead::Lost(fault) => Outcome::HttpError(fault),
                     Lead::End => match self.orders.mix.unpack(answer.as_deref_mut()) {
@@ -68,7 +68,7 @@ impl Worker {
             }
             Completion::Failed { slot, fault, status, exchange, is_reused } => {
                 if is_reused && self.goes_again(slot, &fault, &exchange) {
-                    self.send_again(slot);
+                    self.send(slot);
                 } else {
                     let outcome = Outcome::NetworkError(fault);
                     self.finish(slot, End { outcome, status, finished: now_ns(), exchange, bodies: (0, 0) });

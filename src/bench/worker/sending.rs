@@ -103,25 +103,20 @@ impl Worker {
         self.set_deadline(slot);
     }
 
-    /// Sends the request that a slot's connection was opened for, or what a redirect has made of it.
+    /// Sends the request that a slot's connection was opened for, or what a redirect has made of it; over another
+    /// connection where that one has ended.
     pub(super) fn send(&mut self, slot: usize) {
+        // In HTTP/2 it may have ended with the requests that went before.
+        if !self.transport.is_open(slot) && self.slots.get(slot).is_some_and(|place| place.flight.is_some()) {
+            self.dial(slot);
+            return self.set_deadline(slot);
+        }
         let Some(flight) = self.slots.get_mut(slot).and_then(|s| s.flight.as_mut()) else { return };
         let (kind, request) = self.orders.mix.wire(flight.n(), flight.visit(), &mut self.room);
         flight.is_of(kind);
         match flight.hop() {
             Some(hop) => self.transport.send(slot, &hop.write(&request, &mut self.detour)),
             None => self.transport.send(slot, &request),
-        }
-    }
-
-    /// Sends it again, over another connection where this one has ended.
-    pub(super) fn send_again(&mut self, slot: usize) {
-        // In HTTP/2 the failure of a request is not always that of its connection.
-        if self.transport.is_open(slot) {
-            self.send(slot);
-        } else {
-            self.dial(slot);
-            self.set_deadline(slot);
         }
     }
 

@@ -51,11 +51,12 @@ impl Link {
         self.is_sending || self.broken.is_some()
     }
 
-    /// What the end of the connection makes of its exchange.
+    /// What the end of the connection makes of its exchange. Nobody knows whether an answer is whole that ends with a
+    /// connection which broke.
     pub(super) fn ended(&mut self, session: &mut Session) -> Step {
-        match (session.ended(), self.broken.take()) {
-            (Step::Failed(_), Some(error)) => session.broke(&error),
-            (step, _) => step,
+        match self.broken.take() {
+            Some(error) => session.broke(&error),
+            None => session.ended(),
         }
     }
 

@@ -387,7 +387,15 @@ impl Driver {
                 }
             }
             // There may be an answer already, and the end of the connection behind it.
-            Err(error) if link.gone > 0 && is_end(&error) => link.broken = Some(error),
+            Err(error) if is_end(&error) => {
+                let is_part = link.gone > 0;
+                match &mut self.places[slot].stage {
+                    Stage::Open { link, session } if is_part || session.exchange().written > 0 => {
+                        link.broken = Some(error);
+                    }
+                    _ => self.broke(slot, &error),
+                }
+            }
             Err(error) => self.broke(slot, &error),
         }
     }
@@ -462,18 +470,18 @@ impl Driver {
             let place = &mut self.places[slot];
             let Stage::Open { link: link @ Link { tls: Some(_), .. }, session } = &mut place.stage else { return };
             let read = link.tls.as_mut().map_or(Ok(0), |tls| tls.read(&mut self.buffer));
-            let is_sending = link.is_sending;
+            let is_in_the_way = link.is_in_the_way();
             link.encrypt();
             link.push(&mut self.ring, tag(slot, place.generation));
             match read {
                 Ok(0) if session.is_busy() => {
-                    let step = session.ended();
+                    let step = link.ended(session);
                     return self.step(slot, step);
                 }
                 Ok(count) if session.is_busy() => {
                     let step = session.received(&self.buffer[..count], now);
                     // As without TLS.
-                    if is_sending && matches!(step, Step::Answered(_)) {
+                    if is_in_the_way && matches!(step, Step::Answered(_)) {
                         session.spend();
                     }
                     self.step(slot, step);
