@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+#[path = "support/tls.rs"]
+mod tls;
+
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -10,10 +13,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustls::pki_types::PrivateKeyDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use scalectl::bench::{self, Cause, Config, Io, Length, Pacing, Phase, RequestSpec, Summary, Timestamps};
 use scalectl::units::TimeSpan;
+use tls::certificate;
 
 /// What the servers here have counted.
 #[derive(Default)]
@@ -71,19 +74,6 @@ fn tcp(length: usize, tls: Option<Arc<ServerConfig>>) -> (u16, Arc<Counted>) {
         }
     });
     (port, counted)
-}
-
-fn certificate() -> Arc<ServerConfig> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    Arc::new(config)
 }
 
 fn config(url: &str) -> Config {

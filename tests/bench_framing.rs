@@ -6,6 +6,8 @@
 
 #[path = "support/server.rs"]
 mod support;
+#[path = "support/tls.rs"]
+mod tls;
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use scalectl::bench::{self, Cause, Config, Io, Length, Phase, Protocol, RequestSpec, Summary};
 use scalectl::units::TimeSpan;
 use support::{Fate, Seen, Server};
+use tls::certificate;
 
 const REQUESTS: u64 = 40;
 
@@ -213,19 +216,6 @@ fn gzip_is_counted_as_it_comes() {
     assert_well(&run(move |_| Fate::Bytes(vec![text.clone()])), 1, 0, length);
 }
 
-/// TLS of a server that nobody knows.
-fn tls_config() -> Arc<rustls::ServerConfig> {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key)
-        .unwrap();
-    Arc::new(config)
-}
-
 /// Reads a little of a request, and answers it.
 fn refuse(mut stream: impl Read + Write) {
     stream.read_exact(&mut [0; 1000]).unwrap();
@@ -237,7 +227,7 @@ fn refuse(mut stream: impl Read + Write) {
 /// it, a connection that is closed is reset: behind its answer.
 #[test]
 fn a_body_that_nobody_reads() {
-    for tls in [None, Some(tls_config())] {
+    for tls in [None, Some(certificate())] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let scheme = if tls.is_some() { "https" } else { "http" };
         let url = format!("{scheme}://{}/", listener.local_addr().unwrap());

@@ -7,8 +7,7 @@ use super::Event;
 use crate::bench::record::sample::{Outcome, Sample};
 use crate::bench::record::series::{OpenSecond, second_of};
 use crate::bench::record::slices::{Slice, Slices};
-use crate::bench::record::tally::FlowCounts;
-use crate::bench::record::tally::Tally;
+use crate::bench::record::tally::{FlowCounts, Tally};
 
 /// How many seconds stay open: an answer read at the end of one may be recorded after the first of the next.
 const OPEN_SECONDS: usize = 2;

@@ -11,6 +11,7 @@ use rustls::AlertDescription;
 
 use mio::{Events, Poll, Token};
 
+use super::connection::Connection;
 use super::request::Encoder;
 use super::session::Session;
 use crate::bench::clock::now_ns;
@@ -30,8 +31,6 @@ const LINK_BITS: u32 = 20;
 const EVENTS: usize = 1024;
 /// What one read takes at most.
 const BUFFER: usize = 64 * 1024;
-/// How many full reads one connection gets before others have their turn.
-const TURN: usize = 16;
 
 /// The connections of one thread; a slot is the place of a stream.
 pub struct Driver {
@@ -109,7 +108,6 @@ enum Stage {
         socket: Socket,
         /// Which of the target's addresses.
         address: usize,
-        begun: u64,
     },
     Shaking {
         tls: Box<Tls>,
@@ -118,14 +116,6 @@ enum Stage {
     },
     /// Connected; open once the target has sent its settings.
     Up(Box<Connection>),
-}
-
-struct Connection {
-    channel: Channel,
-    session: Session,
-    connect_ns: u64,
-    tls_ns: Option<u64>,
-    is_open: bool,
 }
 
 fn token(link: usize, generation: usize) -> usize {
@@ -265,13 +255,12 @@ impl Driver {
             self.links.push(Link::default());
             self.links.len() - 1
         });
-        let begun = now_ns();
         self.links[link].group = group;
-        self.links[link].begun = begun;
+        self.links[link].begun = now_ns();
         self.links[link].waiting.push_back(slot);
         self.slots[slot] = Slot::Waiting(link);
         self.current[group] = Some(link);
-        self.dial(link, 0, begun, None);
+        self.dial(link, 0, None);
     }
 
     fn room_for(&mut self, slot: usize) {
@@ -400,7 +389,7 @@ impl Driver {
     }
 
     /// Tries the addresses of the target from this one on.
-    fn dial(&mut self, link: usize, mut address: usize, begun: u64, mut last: Option<Fault>) {
+    fn dial(&mut self, link: usize, mut address: usize, mut last: Option<Fault>) {
         let place = &mut self.links[link];
         place.generation = place.generation.wrapping_add(1);
         let token = Token(token(link, place.generation));
@@ -408,7 +397,7 @@ impl Driver {
             let watched = dialed.and_then(|mut socket| socket.watch(self.poll.registry(), token).map(|()| socket));
             match watched {
                 Ok(socket) => {
-                    self.links[link].stage = Stage::Connecting { socket, address, begun };
+                    self.links[link].stage = Stage::Connecting { socket, address };
                     return;
                 }
                 Err(error) => last = Some(Fault::io(Phase::Connect, &error)),
@@ -486,12 +475,12 @@ impl Driver {
     /// Takes a connection a step further on its way to being open.
     fn establish(&mut self, link: usize) {
         match std::mem::take(&mut self.links[link].stage) {
-            Stage::Connecting { mut socket, address, begun } => match socket.is_connected() {
-                Ok(false) => self.links[link].stage = Stage::Connecting { socket, address, begun },
-                Ok(true) => self.connected(link, socket, begun),
+            Stage::Connecting { mut socket, address } => match socket.is_connected() {
+                Ok(false) => self.links[link].stage = Stage::Connecting { socket, address },
+                Ok(true) => self.connected(link, socket),
                 Err(error) => {
                     drop(socket);
-                    self.dial(link, address + 1, begun, Some(Fault::io(Phase::Connect, &error)));
+                    self.dial(link, address + 1, Some(Fault::io(Phase::Connect, &error)));
                 }
             },
             Stage::Shaking { tls, begun, connect_ns } => self.shake_hands(link, tls, begun, connect_ns),
@@ -499,9 +488,9 @@ impl Driver {
         }
     }
 
-    fn connected(&mut self, link: usize, socket: Socket, begun: u64) {
+    fn connected(&mut self, link: usize, socket: Socket) {
         let now = now_ns();
-        let connect_ns = now.saturating_sub(begun);
+        let connect_ns = now.saturating_sub(self.links[link].begun);
         if let Err(error) = socket.set_nodelay() {
             return self.fail(link, Fault::io(Phase::Connect, &error));
         }
@@ -545,56 +534,4 @@ fn not_offered() -> Fault {
 fn is_refusal_of_protocol(error: &io::Error) -> bool {
     let inner = error.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
     matches!(inner, Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)))
-}
-
-impl Connection {
-    fn flush(&mut self) -> io::Result<()> {
-        if !self.session.outgoing().is_empty() {
-            self.session.started(now_ns());
-        }
-        while !self.session.outgoing().is_empty() {
-            match self.channel.write(self.session.outgoing()) {
-                Ok(written) => self.session.wrote(written),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.channel.flush()?;
-        Ok(())
-    }
-
-    /// Writes what could not be written before and reads what has come; says whether it was all.
-    fn advance(&mut self, buffer: &mut [u8], is_ended: bool, done: &mut VecDeque<Completion>) -> Result<bool, Fault> {
-        match self.flush() {
-            Ok(()) => self.read(buffer, is_ended, done),
-            Err(error) => Err(self.salvage(&error, buffer, done)),
-        }
-    }
-
-    /// Reads what came before nothing more could be written: answers, and which requests were not processed.
-    fn salvage(&mut self, broken: &io::Error, buffer: &mut [u8], done: &mut VecDeque<Completion>) -> Fault {
-        match self.read(buffer, true, done) {
-            Err(fault) if fault.kind.cause == Cause::Malformed => fault,
-            _ => self.session.broke(broken),
-        }
-    }
-
-    fn read(&mut self, buffer: &mut [u8], is_ended: bool, done: &mut VecDeque<Completion>) -> Result<bool, Fault> {
-        for _ in 0..TURN {
-            match self.channel.read(buffer) {
-                Ok(0) => return Err(self.session.ended()),
-                Ok(read) => {
-                    self.session.received(&buffer[..read], now_ns(), done)?;
-                    if read < buffer.len() && self.channel.reads_all() && !is_ended {
-                        return Ok(true);
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.session.broke(&error)),
-            }
-        }
-        Ok(false)
-    }
 }

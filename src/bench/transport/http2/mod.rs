@@ -4,6 +4,7 @@
 //! what they mean, with a `stream` for every request; `outbox` has what waits to be written, `found` what the head of an
 //! answer says. `hpack` knows how heads are packed (RFC 7541), `request` makes blocks of heads and keeps the last ones.
 
+mod connection;
 mod driver;
 mod found;
 pub(in crate::bench) mod frame;
