@@ -60,7 +60,7 @@ fn what_is_wrong_is_refused_before_anything_is_sent() {
         (&["--replay-unsafe"], "--replay-unsafe is about a log"),
         (&["--key", "k.pem"], "give the certificate as well"),
         (&["-a", "ada"], "has no password"),
-        (&["-F", "a=@Cargo.toml;type="], "write it like name=@FILE;type=image/png"),
+        (&["-F", "a=@Cargo.toml;type="], "which is none, write one like @FILE;type=image/png"),
         (&["-F", "a=@-;type=text/plain"], "a part is not read from stdin"),
         (&["--try", "--output", "json"], "cannot be used with"),
         (&["--try", "--metrics-listen", "127.0.0.1:0"], "cannot be used with"),

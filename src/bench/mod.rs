@@ -59,7 +59,7 @@ pub use request::headers::Headers;
 pub use request::mix::{Ingredients, Mix, MixError};
 pub use request::template::{GENERATORS, TemplateError};
 pub use request::workload::{
-    AssertSpec, CaptureSpec, FeedOrder, FeedSpec, FlowSpec, RequestSpec, StatusSet, Think, Workload,
+    AssertSpec, CaptureSpec, FeedOrder, FeedSpec, FlowSpec, RequestSpec, StatusSet, Think, Workload, file_of_part,
 };
 pub use result::damage::ReadError;
 pub use result::merge::MergeError;

@@ -9,7 +9,7 @@ use super::heads::read;
 use crate::bench::request::mix::Mix;
 use crate::bench::request::room::Room;
 use crate::bench::request::visit::Visit;
-use crate::bench::request::workload::RequestSpec;
+use crate::bench::request::workload::{RequestSpec, file_of_part};
 use crate::bench::run::config::Config;
 use crate::bench::schedule::Arrival;
 use crate::bench::transport;
@@ -45,8 +45,10 @@ pub fn sendable(config: &Config, folder: &Path) {
 fn files(config: &Config) -> impl Iterator<Item = &Path> {
     let feeds = config.feeds.values().map(|feed| feed.file.as_path());
     let bodies = config.every_request().filter_map(|spec| spec.body_file.as_deref());
-    let parts =
-        config.every_request().flat_map(|spec| spec.multipart.iter()).filter_map(|(_, value)| value.strip_prefix('@'));
+    let parts = config
+        .every_request()
+        .flat_map(|spec| spec.multipart.iter())
+        .filter_map(|(_, value)| Some(file_of_part(value)?.0));
     feeds.chain(bodies).chain(parts.map(Path::new))
 }
 

@@ -9,7 +9,7 @@ use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HOST, USER_AGENT
 
 use super::fields::Fields;
 use super::template::{Escape, Names, Template, TemplateError};
-use super::workload::RequestSpec;
+use super::workload::{RequestSpec, file_of_part};
 use crate::bench::target::Target;
 
 /// What stands between the parts of a multipart body.
@@ -83,12 +83,15 @@ fn multipart(parts: &Fields, names: Names<'_>) -> Result<Template, ContentError>
     let name = |text: &str| text.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A");
     for (key, value) in parts.iter() {
         let mut head = format!("--{BOUNDARY}\r\ncontent-disposition: form-data; name=\"{}\"", name(key));
-        let content = match value.strip_prefix('@') {
-            Some(file) => {
-                let (file, kind) = file.rsplit_once(";type=").unwrap_or((file, "application/octet-stream"));
+        let content = match file_of_part(value) {
+            Some((file, kind)) => {
+                let kind = kind.unwrap_or("application/octet-stream");
                 let short = file.rsplit('/').next().unwrap_or(file);
-                if HeaderValue::from_str(kind).is_err() {
-                    return Err(ContentError::Why(format!("{kind:?} is not the type of a part")));
+                if kind.is_empty() || HeaderValue::from_str(kind).is_err() {
+                    let why = format!(
+                        "its part {key} is of type {kind:?}, which is none, write one like @FILE;type=image/png"
+                    );
+                    return Err(ContentError::Why(why));
                 }
                 head += &format!("; filename=\"{}\"\r\ncontent-type: {kind}", name(short));
                 Template::bytes(read(file)?)

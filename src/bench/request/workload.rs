@@ -67,6 +67,12 @@ impl Workload {
     }
 }
 
+/// The file that a part of a multipart body is read from, and the type that it names; `None` where the part is a text.
+pub fn file_of_part(value: &str) -> Option<(&str, Option<&str>)> {
+    let file = value.strip_prefix('@')?;
+    Some(file.rsplit_once(";type=").map_or((file, None), |(file, kind)| (file, Some(kind))))
+}
+
 /// All requests of a workload: those alone, then the steps of its flows.
 pub fn every<'a>(requests: &'a [RequestSpec], flows: &'a [FlowSpec]) -> impl Iterator<Item = &'a RequestSpec> {
     requests.iter().chain(flows.iter().flat_map(|flow| &flow.steps))

@@ -251,12 +251,7 @@ impl RequestArgs {
                             &value[1..]
                         )));
                 }
-                let (file, kind) = value.split_once(";type=").unzip();
-                if flag == "--multipart" && kind.is_some_and(str::is_empty) {
-                    return Err(Failure::usage(format!("{flag} \"{field}\" names no type"))
-                        .hint("write it like name=@FILE;type=image/png"));
-                }
-                if flag == "--multipart" && file.unwrap_or(value) == "@-" {
+                if flag == "--multipart" && matches!(bench::file_of_part(value), Some(("-", _))) {
                     return Err(Failure::usage(format!("{flag} \"{field}\": a part is not read from stdin"))
                         .hint("write it to a file, and give that: name=@FILE"));
                 }
