@@ -54,7 +54,8 @@ impl Args {
     /// A file is not a result, or the comparison cannot be written.
     pub fn run(self, global: &Global) -> Result<Exit> {
         let outputs = outputs_or_default(&self.output, global)?;
-        let places = in_common_formats(&outputs, "compare writes")?;
+        let places = in_common_formats(&outputs, "compare writes")
+            .map_err(|failure| failure.hint("`scalectl report` writes the others, of each result"))?;
         let (before, after) = match self.results.as_slice() {
             [before, after] => (std::slice::from_ref(before), std::slice::from_ref(after)),
             _ => (self.before.as_slice(), self.after.as_slice()),
